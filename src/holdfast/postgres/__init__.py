@@ -1,0 +1,1 @@
+"""A PostgreSQL server and a way to call it; knows no Holdfast table."""

@@ -1,0 +1,113 @@
+"""The one place that executes: one verb, one statement, one round trip, one mapping of errors."""
+
+import contextlib
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
+
+from holdfast.errors import BrokenPromise, HoldfastError, Internal, Retryable
+from holdfast.errors import for_sqlstate as error_for_sqlstate
+from holdfast.postgres.pool import Handle, Row
+
+_T = TypeVar("_T")
+_STALE_PLAN = "cached plan must not change result type"
+_VANISHED = "cache lookup failed"
+
+
+async def call(db: Handle, sql: LiteralString, args: Mapping[str, Any] | None = None) -> list[Row]:
+    """Execute one statement and return its rows, as dicts.
+
+    `db` is a Database or the caller's own connection, also a blocking one (see `run_sync`).
+    Raises Unavailable (nobody knows whether it happened), Retryable (nothing was written),
+    a BrokenPromise, or Internal with the `sqlstate` of a defect. The caller's transaction, if
+    there is one, is aborted by any of them.
+    """
+    if isinstance(db, psycopg.Connection):
+        with _mapped():
+            return _execute_blocking(db, sql, args)
+    if isinstance(db, psycopg.AsyncConnection):
+        with _mapped():
+            return await _execute(db, sql, args)
+    async with db.connection() as connection:
+        with _mapped():
+            db.round_trips += 1
+            return await _execute(connection, sql, args)
+
+
+async def call_one(db: Handle, sql: LiteralString, args: Mapping[str, Any] | None = None) -> Row:
+    """Execute a statement that returns exactly one row. Raises BrokenPromise for any other."""
+    rows = await call(db, sql, args)
+    if len(rows) != 1:
+        raise BrokenPromise(reason=f"{len(rows)} rows where one was promised: {sql}")
+    return rows[0]
+
+
+def run_sync(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run a verb that was called with a blocking connection, without an event loop.
+
+    Such a verb never waits for a loop, so one step takes it to its end.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    coroutine.close()
+    raise TypeError("only a psycopg.Connection can be used without an event loop")
+
+
+def error_for(problem: psycopg.Error) -> HoldfastError:
+    """Return what a psycopg error is to our callers."""
+    sqlstate = problem.sqlstate
+    message = problem.diag.message_primary or str(problem)
+    if sqlstate is None and not isinstance(problem, psycopg.OperationalError):
+        return Internal(reason=message)  # psycopg refused before anything was sent
+    if _VANISHED in message or _STALE_PLAN in message:
+        return Retryable()  # the verbs are being installed anew under our feet
+    return error_for_sqlstate(sqlstate, message) or Internal(reason=message, sqlstate=sqlstate)
+
+
+@contextlib.contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as problem:
+        raise error_for(problem) from problem
+
+
+async def _execute(
+    connection: psycopg.AsyncConnection[Any], sql: LiteralString, args: Mapping[str, Any] | None
+) -> list[Row]:
+    async with connection.cursor(binary=True, row_factory=dict_row) as cursor:
+        try:
+            await cursor.execute(sql, args, prepare=True)
+        except psycopg.errors.FeatureNotSupported as problem:
+            if not _outdated(problem, connection):
+                raise
+            await cursor.execute(sql, args, prepare=True)
+        return await cursor.fetchall() if cursor.description else []
+
+
+def _execute_blocking(
+    connection: psycopg.Connection[Any], sql: LiteralString, args: Mapping[str, Any] | None
+) -> list[Row]:
+    with connection.cursor(binary=True, row_factory=dict_row) as cursor:
+        try:
+            cursor.execute(sql, args, prepare=True)
+        except psycopg.errors.FeatureNotSupported as problem:
+            if not _outdated(problem, connection):
+                raise
+            cursor.execute(sql, args, prepare=True)
+        return cursor.fetchall() if cursor.description else []
+
+
+def _outdated(problem: psycopg.Error, connection: psycopg.BaseConnection[Any]) -> bool:
+    """Whether the verb got new columns since this connection prepared it, and nothing was run.
+
+    psycopg forgets a statement that failed, so executing again prepares it anew; inside a
+    transaction it is too late for that.
+    """
+    idle = connection.info.transaction_status == TransactionStatus.IDLE
+    return idle and _STALE_PLAN in (problem.diag.message_primary or "")
