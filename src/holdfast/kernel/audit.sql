@@ -1,0 +1,25 @@
+-- Audit: everything leaves a trace. Append-only, by privilege and by trigger; written by the verbs
+-- in the transaction of the move, so a move whose trace cannot be written did not happen.
+
+-- Arrays in, one row each. `ids` are the events' own ids (shared with the effect they cause).
+create function audit._record(
+    entity text, action text, ids uuid[], entity_ids uuid[], from_statuses text[],
+    to_statuses text[], actors text[], reasons text[], request_ids text[], at timestamptz)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+begin
+    insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status,
+                             actor, reason, request_id, at)
+    select kernel.bucket_of(x.id), x.entity_id, x.id, entity, action, x.from_status, x.to_status,
+           x.actor, x.reason, x.request_id, at
+    from unnest(ids, entity_ids, from_statuses, to_statuses, actors, reasons, request_ids)
+         as x(id, entity_id, from_status, to_status, actor, reason, request_id);
+end $$;
+
+-- The trail of one entity, oldest first.
+create function audit.trail(entity_id uuid)
+returns setof audit.event language sql stable as $$
+    select e.* from audit.event e
+    where e.bucket = kernel.bucket_of(trail.entity_id) and e.entity_id = trail.entity_id
+    order by e.id
+$$;

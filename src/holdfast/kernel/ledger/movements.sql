@@ -1,0 +1,220 @@
+-- The ledger: nobody is charged twice, nothing goes below the floor, no credit is lost.
+--
+-- The hard part is many members at once. A verb locks the wallets it needs in id order (and the
+-- outbox streams of the same people, so that nothing later in the verb can wait), takes the time,
+-- expires what is due, then judges the members of one wallet in their order, one by one: a refused
+-- member must not spoil a smaller one after it. The judging is a loop over arrays in memory; the
+-- writing is one set-based statement a table. A batch of 500 charges therefore costs five
+-- statements, and a batch of one the same five.
+--
+-- Lots: credit burns by priority, then soonest end, then promotional before bought. A charge
+-- remembers which lots it burned (entry.lots), a refund gives back to the same ones.
+
+-- Locks all wallets of these accounts and their streams, in id order; returns who was locked.
+-- With wait = false, members held by somebody's open transaction are left out.
+create function ledger._lock(accounts uuid[], wait boolean)
+returns uuid[] language plpgsql as $$
+#variable_conflict use_variable
+declare
+    locked uuid[];
+begin
+    if wait then
+        select array_agg(distinct t.account_id) into locked from (
+            select w.account_id
+            from (select distinct a from unnest(accounts) a) x
+            join ledger.wallet w on w.bucket = kernel.bucket_of(x.a) and w.account_id = x.a
+            join outbox.stream s on s.bucket = w.bucket and s.stream = w.account_id
+            order by w.account_id, w.asset
+            for update of w, s) t;
+    else
+        select array_agg(distinct t.account_id) into locked from (
+            select w.account_id
+            from (select distinct a from unnest(accounts) a) x
+            join ledger.wallet w on w.bucket = kernel.bucket_of(x.a) and w.account_id = x.a
+            join outbox.stream s on s.bucket = w.bucket and s.stream = w.account_id
+            order by w.account_id, w.asset
+            for update of w, s skip locked) t;
+    end if;
+    return coalesce(locked, '{}');
+end $$;
+
+-- Charges in order. `accounts` come sorted (members of one wallet next to each other, in the order
+-- in which they asked) and locked. Answers in parallel arrays: code, the entry's seq, and what was
+-- available before the judgement.
+create function ledger._charge(
+    accounts uuid[], asset text, amounts bigint[], ids uuid[], causes text[],
+    request_ids text[], at timestamptz,
+    out codes text[], out seqs bigint[], out balances bigint[], out frees bigint[])
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    m       record;
+    n       int := 0;           -- wallets touched
+    balance bigint; held bigint; seq bigint; lot int; owed bigint; part bigint;
+    burned  jsonb;
+    touched uuid[]; new_balances bigint[]; new_seqs bigint[];
+    t_lots  uuid[]; t_taken bigint[];
+    e_ord   int[]; e_balance bigint[]; e_held bigint[]; e_lots jsonb[];
+    lot_ids uuid[]; lot_free bigint[];
+begin
+    perform ledger._expire_due(accounts, asset, at);
+    for m in
+        select x.*, w.balance, w.held, w.seq, l.ids as lot_ids, l.free as lot_free
+        from (select u.ord::int, u.account, u.amount,
+                     lag(u.account) over (order by u.ord) is distinct from u.account as opens
+              from unnest(accounts, amounts) with ordinality as u(account, amount, ord)) x
+        left join ledger.wallet w on x.opens and w.bucket = kernel.bucket_of(x.account)
+             and w.account_id = x.account and w.asset = asset
+        left join lateral (
+            select array_agg(l.id order by l.priority, l.expires_at nulls last,
+                             l.kind = 'bought', l.id) as ids,
+                   array_agg(l.remaining - l.held order by l.priority, l.expires_at nulls last,
+                             l.kind = 'bought', l.id) as free
+            from ledger.lot l
+            where x.opens and l.open and l.bucket = kernel.bucket_of(x.account)
+              and l.account_id = x.account and l.asset = asset) l on true
+        order by x.ord
+    loop
+        if m.opens then
+            balance := m.balance; held := m.held; seq := m.seq; lot := 1;
+            lot_ids := m.lot_ids; lot_free := m.lot_free;
+        end if;
+        frees[m.ord] := balance - held;
+        balances[m.ord] := balance;
+        if balance is null then
+            codes[m.ord] := 'not_found';
+            continue;
+        elsif balance - held < m.amount then
+            codes[m.ord] := 'insufficient_tokens';
+            continue;
+        end if;
+        codes[m.ord] := 'ok';
+        continue when m.amount = 0;
+        owed := m.amount; burned := '{}';
+        while owed > 0 loop
+            part := least(lot_free[lot], owed);
+            if part > 0 then
+                burned := burned || jsonb_build_object(lot_ids[lot], -part);
+                t_lots := t_lots || lot_ids[lot]; t_taken := t_taken || part;
+                owed := owed - part; lot_free[lot] := lot_free[lot] - part;
+            end if;
+            if owed > 0 then lot := lot + 1; end if;
+        end loop;
+        balance := balance - m.amount; seq := seq + 1;
+        if touched[n] is distinct from m.account then n := n + 1; touched[n] := m.account; end if;
+        new_balances[n] := balance; new_seqs[n] := seq;
+        balances[m.ord] := balance; seqs[m.ord] := seq;
+        e_ord := e_ord || m.ord; e_balance := e_balance || balance; e_held := e_held || held;
+        e_lots := e_lots || burned;
+    end loop;
+    perform ledger._write_charges(accounts, asset, amounts, ids, causes, request_ids, at,
+                                  e_ord, seqs, e_balance, e_held, e_lots);
+    perform ledger._write_wallets(asset, touched, new_balances, new_seqs, t_lots, t_taken);
+end $$;
+
+create function ledger._write_charges(
+    accounts uuid[], asset text, amounts bigint[], ids uuid[], causes text[], request_ids text[],
+    at timestamptz, ords int[], seqs bigint[], balances bigint[], helds bigint[], lots jsonb[])
+returns void language plpgsql as $$
+#variable_conflict use_variable
+begin
+    insert into ledger.entry (bucket, account_id, asset, seq, id, kind, amount, balance_after,
+                              held_after, contra, cause, lots, request_id, at)
+    select kernel.bucket_of(accounts[e.ord]), accounts[e.ord], asset, seqs[e.ord], ids[e.ord],
+           'charge', -amounts[e.ord], e.balance, e.held, 'revenue', causes[e.ord], e.lots,
+           request_ids[e.ord], at
+    from unnest(ords, balances, helds, lots) as e(ord, balance, held, lots);
+end $$;
+
+create function ledger._write_wallets(
+    asset text, accounts uuid[], balances bigint[], seqs bigint[], lots uuid[], taken bigint[])
+returns void language plpgsql as $$
+#variable_conflict use_variable
+begin
+    update ledger.wallet w set balance = x.balance, seq = x.seq
+    from unnest(accounts, balances, seqs) as x(account, balance, seq)
+    where w.bucket = kernel.bucket_of(x.account) and w.account_id = x.account and w.asset = asset;
+    update ledger.lot l set remaining = l.remaining - x.taken, open = l.remaining > x.taken
+    from (select u.lot, sum(u.taken) as taken
+          from unnest(lots, taken) as u(lot, taken) group by u.lot) x
+    where l.bucket = kernel.bucket_of(x.lot) and l.id = x.lot;
+end $$;
+
+-- One movement of one locked wallet that is not a charge: grant, refund, expiry, adjustment,
+-- hold, capture, release, transfer. `changes` says what each lot gains or loses. Returns the seq.
+create function ledger._move(
+    account uuid, asset text, id uuid, kind text, amount bigint, held_change bigint, contra text,
+    cause text, lots jsonb, at timestamptz, reverses bigint default null,
+    actor text default null, reason text default null, request_id text default null)
+returns bigint language plpgsql as $$
+#variable_conflict use_variable
+declare
+    w ledger.wallet;
+begin
+    update ledger.wallet x
+    set balance = x.balance + amount, held = x.held + held_change, seq = x.seq + 1
+    where x.bucket = kernel.bucket_of(account) and x.account_id = account and x.asset = asset
+    returning * into strict w;
+    insert into ledger.entry (bucket, account_id, asset, seq, id, kind, amount, held_change,
+                              balance_after, held_after, contra, cause, reverses, lots, actor,
+                              reason, request_id, at)
+    values (w.bucket, account, asset, w.seq, id, kind, amount, held_change, w.balance, w.held,
+            contra, cause, reverses, lots, actor, reason, request_id, at);
+    return w.seq;
+end $$;
+
+-- Expires what is due in these locked wallets; what a hold reserves does not expire. Each expiry
+-- is an entry of its own and ends one life of its lot.
+create function ledger._expire_due(accounts uuid[], asset text, at timestamptz)
+returns int language plpgsql as $$
+#variable_conflict use_variable
+declare
+    l     ledger.lot;
+    done  int := 0;
+begin
+    for l in
+        select x.* from ledger.lot x
+        where x.open and x.expires_at <= at and x.remaining > x.held
+          and x.asset = asset and x.account_id = any (accounts)
+        order by x.account_id, x.expires_at, x.id
+        for update
+    loop
+        perform ledger._move(l.account_id, asset, kernel.new_id(l.bucket), 'expiry',
+                             l.held - l.remaining, 0, 'expired',
+                             format('expiry:%s:%s', l.id, l.life),
+                             jsonb_build_object(l.id, l.held - l.remaining), at);
+        update ledger.lot x set remaining = l.held, open = l.held > 0, life = l.life + 1
+        where x.bucket = l.bucket and x.id = l.id;
+        done := done + 1;
+    end loop;
+    return done;
+end $$;
+
+-- Gives a charge back, whole, to the lots it burned; a lot that ended meanwhile lives again for
+-- the grace time. The wallet is locked. Null when that charge was refunded before.
+create function ledger._refund(
+    account uuid, asset text, charge_seq bigint, cause text, id uuid, at timestamptz,
+    actor text default null, reason text default null, request_id text default null)
+returns bigint language plpgsql as $$
+#variable_conflict use_variable
+declare
+    charge ledger.entry;
+    grace  interval := make_interval(hours => kernel.setting_number('refund_grace_hours')::int);
+begin
+    select e.* into strict charge from ledger.entry e
+    where e.bucket = kernel.bucket_of(account) and e.account_id = account and e.asset = asset
+      and e.seq = charge_seq and e.kind = 'charge';
+    if exists (select from ledger.entry e where e.bucket = charge.bucket
+               and e.account_id = account and e.kind = 'refund' and e.cause = cause) then
+        return null;
+    end if;
+    update ledger.lot l
+    set remaining = l.remaining - b.value::bigint, open = true,
+        expires_at = case when l.expires_at <= at then at + grace else l.expires_at end
+    from jsonb_each_text(charge.lots) b
+    where l.bucket = charge.bucket and l.id = b.key::uuid;
+    return ledger._move(account, asset, id, 'refund', -charge.amount, 0, charge.contra, cause,
+                        (select jsonb_object_agg(b.key, -b.value::bigint)
+                         from jsonb_each_text(charge.lots) b),
+                        at, charge.seq, actor, reason, request_id);
+end $$;

@@ -1,0 +1,279 @@
+-- The ledger's verbs: charge (arrays first), refund, grant, adjust, and what people read.
+
+-- Charges members, each under its own idempotency key. Outcomes: ok, insufficient_tokens (nothing
+-- is bound: the key is free for another try), idempotency_key_reused, not_found, busy.
+create function ledger.charge(
+    accounts uuid[], amounts bigint[], keys text[], causes text[], request_ids text[],
+    asset text default 'crystal', wait boolean default true)
+returns table (ord int, code text, entry_id uuid, needed bigint, available bigint,
+               replayed boolean)
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    locked  uuid[] := ledger._lock(accounts, wait);
+    moment  timestamptz := kernel.now();
+    prints  bytea[];
+    judged  record;
+    charged record;
+    fresh   int[]; ids uuid[]; good int[];
+    codes   text[]; entries uuid[]; frees bigint[];
+begin
+    select array_agg(idempotency._fingerprint(concat_ws(' ', asset, u.amount, u.cause))
+                     order by u.ord)
+    into prints from unnest(amounts, causes) with ordinality as u(amount, cause, ord);
+    judged := idempotency._judge(accounts, 'ledger.charge', keys, prints);
+    entries := judged.results;
+    codes := ledger._unlocked(accounts, locked, judged.standings);
+    select array_agg(u.ord::int order by u.account, u.ord),
+           array_agg(kernel.new_id(kernel.bucket_of(u.account)) order by u.account, u.ord)
+    into fresh, ids
+    from unnest(accounts, codes) with ordinality as u(account, code, ord) where u.code = 'fresh';
+    if fresh is not null then
+        charged := ledger._charge(
+            (select array_agg(accounts[f] order by n) from unnest(fresh) with ordinality u(f, n)),
+            asset,
+            (select array_agg(amounts[f] order by n) from unnest(fresh) with ordinality u(f, n)),
+            ids,
+            (select array_agg(coalesce(causes[f], 'charge:' || ids[n]) order by n)
+             from unnest(fresh) with ordinality u(f, n)),
+            (select array_agg(request_ids[f] order by n)
+             from unnest(fresh) with ordinality u(f, n)), moment);
+        for i in 1 .. cardinality(fresh) loop
+            codes[fresh[i]] := charged.codes[i]; frees[fresh[i]] := charged.frees[i];
+            if charged.codes[i] = 'ok' then
+                entries[fresh[i]] := ids[i]; good := good || fresh[i];
+            end if;
+        end loop;
+        perform idempotency._bind(
+            (select array_agg(accounts[g]) from unnest(good) g), 'ledger.charge',
+            (select array_agg(keys[g]) from unnest(good) g),
+            (select array_agg(prints[g]) from unnest(good) g),
+            (select array_agg(entries[g]) from unnest(good) g), moment);
+    end if;
+    return query
+    select x.ord::int, case x.final when 'replay' then 'ok' else x.final end,
+           case when x.final in ('ok', 'replay') then entries[x.at_ord] end,
+           amounts[x.ord], frees[x.at_ord], x.final = 'replay' or x.at_ord <> x.ord
+    from idempotency._settle_twins(codes, judged.twins) x;
+end $$;
+select kernel.plan_by_index('ledger.charge');
+
+-- Members whose wallet is not locked: 'busy' when somebody's open transaction holds it,
+-- 'not_found' when there is none.
+create function ledger._unlocked(accounts uuid[], locked uuid[], codes text[])
+returns text[] language plpgsql as $$
+#variable_conflict use_variable
+begin
+    if cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
+        return codes;
+    end if;
+    for i in 1 .. cardinality(accounts) loop
+        if accounts[i] = any (locked) then
+            continue;
+        elsif exists (select from ledger.wallet w where w.bucket = kernel.bucket_of(accounts[i])
+                      and w.account_id = accounts[i]) then
+            codes[i] := 'busy';
+        else
+            codes[i] := 'not_found';
+        end if;
+    end loop;
+    return codes;
+end $$;
+
+-- A new lot in a locked wallet, once per cause: null when it was granted before.
+create function ledger._grant(
+    account uuid, asset text, amount bigint, kind text, contra text, cause text, moment timestamptz,
+    priority int default 0, expires_at timestamptz default null, actor text default null,
+    reason text default null, request_id text default null, entry_kind text default 'grant')
+returns bigint language plpgsql as $$
+#variable_conflict use_variable
+declare
+    lot uuid := kernel.new_id(kernel.bucket_of(account));
+begin
+    if exists (select from ledger.entry e where e.bucket = kernel.bucket_of(account)
+               and e.account_id = account and e.cause = cause and e.kind = entry_kind) then
+        return null;
+    end if;
+    insert into ledger.lot (bucket, id, account_id, asset, kind, amount, remaining, priority,
+                            expires_at, cause, at)
+    values (kernel.bucket_of(account), lot, account, asset, kind, amount, amount, priority,
+            expires_at, cause, moment);
+    return ledger._move(account, asset, lot, entry_kind, amount, 0, contra, cause,
+                        jsonb_build_object(lot, amount), moment, null, actor, reason, request_id);
+end $$;
+
+-- Credit that was bought or given, once per key.
+create function ledger.grant(
+    account uuid, amount bigint, kind text, key text, asset text default 'crystal',
+    priority int default 0, expires_at timestamptz default null, actor text default null,
+    reason text default null, request_id text default null)
+returns table (code text, balance bigint, replayed boolean) language plpgsql as $$
+#variable_conflict use_variable
+declare
+    seq bigint;
+begin
+    if cardinality(ledger._lock(array[account], true)) = 0 then
+        return query select 'not_found', null::bigint, false;
+        return;
+    end if;
+    seq := ledger._grant(account, asset, amount, kind, kind, 'grant:' || key, kernel.now(), priority,
+                         expires_at, actor, reason, request_id);
+    return query select 'ok', w.balance, seq is null from ledger.wallet w
+        where w.bucket = kernel.bucket_of(account) and w.account_id = account and w.asset = asset;
+end $$;
+
+-- An admin's correction, with a reason. Credit is a new lot, a debit burns lots as a charge does.
+create function ledger.adjust(
+    account uuid, amount bigint, reason text, key text, actor text,
+    request_id text default null, asset text default 'crystal')
+returns table (code text, entry_id uuid, balance bigint, held bigint, at timestamptz,
+               replayed boolean)
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    print  bytea := idempotency._fingerprint(concat_ws(' ', asset, amount, reason));
+    moment timestamptz;
+    judged record;
+    code   text := 'ok';
+    cause  text := 'adjustment:' || encode(sha256(convert_to(actor || ' ' || key, 'UTF8')), 'hex');
+    done   ledger.entry;
+begin
+    if cardinality(ledger._lock(array[account], true)) = 0 then
+        return query select 'not_found', null::uuid, null::bigint, null::bigint,
+                            null::timestamptz, false;
+        return;
+    end if;
+    moment := kernel.now();
+    perform ledger._expire_due(array[account], asset, moment);
+    judged := idempotency._judge(array[account], 'ledger.adjust ' || actor, array[key],
+                                 array[print]);
+    if judged.standings[1] = 'idempotency_key_reused' then
+        code := judged.standings[1];
+    elsif judged.standings[1] = 'fresh' then
+        if amount > 0 then
+            perform ledger._grant(account, asset, amount, 'bought', 'adjustment', cause, moment,
+                0, null, actor, reason, request_id, 'adjustment');
+        else
+            code := ledger._burn(account, asset, -amount, 'adjustment', 'adjustment', cause,
+                                 moment, actor, reason, request_id);
+        end if;
+        if code = 'ok' then
+            perform idempotency._bind(array[account], 'ledger.adjust ' || actor, array[key],
+                                      array[print], array[account], moment);
+        end if;
+    end if;
+    select * into done from ledger.entry e where e.bucket = kernel.bucket_of(account)
+        and e.account_id = account and e.cause = cause and e.kind = 'adjustment';
+    return query select case code when 'insufficient_tokens' then 'balance_below_floor'
+                        else code end, done.id, done.balance_after, done.held_after, done.at,
+                        judged.standings[1] = 'replay';
+end $$;
+
+-- Takes credit from a locked wallet in burning order, as one movement of the given kind.
+create function ledger._burn(
+    account uuid, asset text, amount bigint, kind text, contra text, cause text,
+    moment timestamptz, actor text default null, reason text default null,
+    request_id text default null)
+returns text language plpgsql as $$
+#variable_conflict use_variable
+declare
+    l      ledger.lot;
+    owed   bigint := amount;
+    part   bigint;
+    burned jsonb := '{}';
+begin
+    if amount > (select w.balance - w.held from ledger.wallet w where w.account_id = account
+                 and w.bucket = kernel.bucket_of(account) and w.asset = asset) then
+        return 'insufficient_tokens';
+    end if;
+    for l in select x.* from ledger.lot x
+             where x.bucket = kernel.bucket_of(account) and x.account_id = account
+               and x.asset = asset and x.open and x.remaining > x.held
+             order by x.priority, x.expires_at nulls last, x.kind = 'bought', x.id
+    loop
+        exit when owed = 0;
+        part := least(l.remaining - l.held, owed);
+        burned := burned || jsonb_build_object(l.id, -part);
+        owed := owed - part;
+    end loop;
+    perform ledger._apply_to_lots(burned, 1, 0);
+    perform ledger._move(account, asset, kernel.new_id(kernel.bucket_of(account)), kind, -amount,
+                         0, contra, cause, burned, moment, null, actor, reason, request_id);
+    return 'ok';
+end $$;
+
+-- Adds `lots` (lot id → change) to remaining and to held, by the given factors.
+create function ledger._apply_to_lots(lots jsonb, to_remaining int, to_held int)
+returns void language plpgsql as $$
+begin
+    update ledger.lot l
+    set remaining = l.remaining + to_remaining * b.value::bigint,
+        held = l.held + to_held * b.value::bigint,
+        open = l.remaining + to_remaining * b.value::bigint > 0
+    from jsonb_each_text(lots) b
+    where l.bucket = kernel.bucket_of(b.key::uuid) and l.id = b.key::uuid;
+end $$;
+
+-- Gives a charge back, whole, once; the cause is the charge's.
+create function ledger.refund(
+    account uuid, entry_id uuid, reason text, asset text default 'crystal',
+    actor text default null, request_id text default null)
+returns table (code text, refunded bigint, replayed boolean) language plpgsql as $$
+#variable_conflict use_variable
+declare
+    charge ledger.entry;
+    seq    bigint;
+begin
+    perform ledger._lock(array[account], true);
+    select * into charge from ledger.entry e where e.bucket = kernel.bucket_of(account)
+        and e.account_id = account and e.asset = asset and e.kind = 'charge'
+        and e.id = entry_id;
+    if charge.id is null then
+        return query select 'not_found', 0::bigint, false;
+        return;
+    end if;
+    seq := ledger._refund(account, asset, charge.seq, charge.cause,
+                          kernel.new_id(charge.bucket), kernel.now(), actor, reason, request_id);
+    return query select 'ok', -charge.amount, seq is null;
+end $$;
+
+create function ledger.wallet_of(account uuid, asset text default 'crystal')
+returns table (balance bigint, held bigint, available bigint) language sql stable as $$
+    select w.balance, w.held, w.balance - w.held from ledger.wallet w
+    where w.bucket = kernel.bucket_of(account) and w.account_id = account and w.asset = wallet_of.asset
+$$;
+
+-- Movements, newest first, those with a seq below `before`.
+create function ledger.transactions(
+    account uuid, before bigint, at_most int, asset text default 'crystal')
+returns setof ledger.entry language sql stable as $$
+    select e.* from ledger.entry e
+    where e.bucket = kernel.bucket_of(account) and e.account_id = account
+      and e.asset = transactions.asset and e.seq < coalesce(before, 9223372036854775807)
+    order by e.seq desc
+    limit at_most
+$$;
+
+-- The current price of a kind: the newest version whose time has come.
+create function ledger.prices()
+returns table (kind text, amount bigint, per bigint, unit text, version int)
+language sql stable as $$
+    select distinct on (p.kind) p.kind, p.amount, p.per, p.unit, p.version
+    from ledger.price p where p.since <= kernel.now()
+    order by p.kind, p.version desc
+$$;
+
+create function ledger._price_of(called text, units bigint) returns bigint
+language plpgsql stable as $$
+declare
+    cost bigint;
+begin
+    select p.amount * greatest(1, (units + p.per - 1) / p.per) into cost
+    from ledger.price p where p.kind = called and p.since <= kernel.now()
+    order by p.version desc limit 1;
+    if cost is null then
+        raise exception 'no price for "%"', called
+            using errcode = 'KH000', hint = 'Run holdfast migrate.';
+    end if;
+    return cost;
+end $$;

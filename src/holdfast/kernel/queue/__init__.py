@@ -1,0 +1,60 @@
+"""The queue: paid jobs, leased with fencing tokens.
+
+`submit` charges and enqueues in one transaction; `claim`, `heartbeat`, `finish`, `fail`,
+`hand_back`, `pause` are a worker's side; `cancel`, `get`, `list_of` are people's; `sweep` notices
+silence. The rules are in the .sql files beside this one.
+"""
+
+from holdfast.kernel.queue.ends import Ended, cancel, fail, finish
+from holdfast.kernel.queue.jobs import (
+    Job,
+    Kind,
+    Step,
+    Submitted,
+    Watched,
+    declare_kind,
+    depth,
+    get,
+    list_of,
+    story,
+    submit,
+    watch,
+)
+from holdfast.kernel.queue.leases import (
+    Beat,
+    Lease,
+    LowWater,
+    claim,
+    hand_back,
+    heartbeat,
+    pause,
+)
+from holdfast.kernel.queue.sweeper import Swept, sweep
+
+__all__ = [
+    "Beat",
+    "Ended",
+    "Job",
+    "Kind",
+    "Lease",
+    "LowWater",
+    "Step",
+    "Submitted",
+    "Swept",
+    "Watched",
+    "cancel",
+    "claim",
+    "declare_kind",
+    "depth",
+    "fail",
+    "finish",
+    "get",
+    "hand_back",
+    "heartbeat",
+    "list_of",
+    "pause",
+    "story",
+    "submit",
+    "sweep",
+    "watch",
+]

@@ -1,0 +1,113 @@
+"""How an attempt ends. A holder whose token is no longer current changes nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from holdfast.errors import refusal
+from holdfast.postgres.call import call_one
+from holdfast.postgres.combine import BatchVerb
+from holdfast.postgres.combine import submit as combined
+from holdfast.postgres.pool import Handle, Row
+
+FINISH = BatchVerb(
+    name="queue.finish",
+    sql="""select * from queue.finish(jobs => %(jobs)s::uuid[], tokens => %(tokens)s::uuid[],
+        results => %(results)s::jsonb[], wait => %(wait)s)""",
+    columns=("jobs", "tokens", "results"),
+)
+
+FAIL = BatchVerb(
+    name="queue.fail",
+    sql="""select * from queue.fail(jobs => %(jobs)s::uuid[], tokens => %(tokens)s::uuid[],
+        problems => %(problems)s::text[], details => %(details)s::text[],
+        permanents => %(permanents)s::boolean[],
+        retry_afters => %(retry_afters)s::double precision[], wait => %(wait)s)""",
+    columns=("jobs", "tokens", "problems", "details", "permanents", "retry_afters"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What stands after an end: the job's status, what was refunded, when it runs again."""
+
+    status: str
+    refunded: int = 0
+    run_at: datetime | None = None
+
+
+def _ended(row: Row) -> Ended:
+    if row["code"] != "ok":
+        raise refusal(row["code"], status=row["status"])
+    return Ended(row["status"], row.get("refunded", 0), row.get("run_at"))
+
+
+async def finish(db: Handle, *, job_id: UUID, token: UUID, result: Mapping[str, Any]) -> Ended:
+    """Complete a job. Asking twice with the same token answers the same.
+
+    Raises LeaseLost with the `status` that stands (the text of `result` is then kept as an unpaid
+    artifact), NotFound.
+    """
+    row = await combined(
+        db, FINISH, {"jobs": job_id, "tokens": token, "results": Jsonb(dict(result))}
+    )
+    return _ended(row)
+
+
+async def fail(
+    db: Handle,
+    *,
+    job_id: UUID,
+    token: UUID,
+    code: str,
+    detail: str | None = None,
+    permanent: bool = False,
+    retry_after: float | None = None,
+) -> Ended:
+    """End an attempt that did not work: queued again, or failed with the refund.
+
+    `retry_after` (seconds) lengthens the back-off, up to ten minutes. Raises LeaseLost, NotFound.
+    """
+    row = await combined(
+        db,
+        FAIL,
+        {
+            "jobs": job_id,
+            "tokens": token,
+            "problems": code,
+            "details": detail,
+            "permanents": permanent,
+            "retry_afters": retry_after,
+        },
+    )
+    return _ended(row)
+
+
+async def cancel(
+    db: Handle,
+    *,
+    job_id: UUID,
+    owners: Sequence[UUID] | None,
+    actor: str,
+    request_id: str | None = None,
+) -> Ended:
+    """Call a job off, with its refund; a cancelled one stays as it is.
+
+    `owners` None is an admin. Raises NotFound, JobFinished.
+    """
+    row = await call_one(
+        db,
+        """select * from queue.cancel(job => %(job)s, owners => %(owners)s::uuid[],
+            actor => %(actor)s, request => %(request)s)""",
+        {
+            "job": job_id,
+            "owners": None if owners is None else list(owners),
+            "actor": actor,
+            "request": request_id,
+        },
+    )
+    return _ended(row)

@@ -1,0 +1,243 @@
+-- The queue, third part: ends. A finish with an old token changes nothing and says lease_lost; a
+-- failing end and its refund are one transaction.
+
+-- Completes jobs. Outcomes: ok (also when the same holder asks again); lease_lost, with the status
+-- that stands; busy. What came too late is kept as an unpaid artifact, never shown as the result.
+create function queue.finish(
+    jobs uuid[], tokens uuid[], results jsonb[], wait boolean default true)
+returns table (ord int, code text, status text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    held   record;
+    moment timestamptz;
+begin
+    held := queue._hold_leases(jobs, tokens, false, wait);
+    moment := kernel.now();
+    if cardinality(held.ords) > 0 then
+        update queue.job j
+        set status = 'completed', result = results[o], token = tokens[o], finished_at = moment,
+            version = j.version + 1
+        from unnest(held.ords) o
+        where j.bucket = kernel.bucket_of(jobs[o]) and j.id = jobs[o];
+        perform queue._after_finish(held.ids, held.accounts, held.kinds, held.workers, moment);
+    end if;
+    return query
+    select u.ord::int,
+           case when u.ord::int = any (held.ords) then 'ok'
+                when u.ord::int = any (held.busy) then 'busy'
+                when j.id is null then 'not_found'
+                when j.status = 'completed' and j.token = u.token then 'ok'
+                when queue._keep_late(j, results[u.ord], moment) then 'lease_lost' end,
+           case when u.ord::int = any (held.ords) then 'completed' else j.status end
+    from unnest(jobs, tokens) with ordinality as u(job, token, ord)
+    left join queue.job j on j.bucket = kernel.bucket_of(u.job) and j.id = u.job
+    order by u.ord;
+end $$;
+select kernel.plan_by_index('queue.finish');
+
+-- Locks the leases that are still held, then their people's streams (and wallets, first, when
+-- money may move). ords: positions that may
+-- proceed; busy: held by somebody's open transaction (only with wait = false).
+create function queue._hold_leases(
+    jobs uuid[], tokens uuid[], money boolean, wait boolean, out ords int[], out busy int[], out ids uuid[],
+    out accounts uuid[], out kinds text[], out workers text[])
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    locked uuid[];
+begin
+    if wait then
+        select array_agg(t.id) into locked from (
+            select r.id from unnest(jobs) u(job)
+            join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
+            order by r.id for update of r) t;
+    else
+        select array_agg(t.id) into locked from (
+            select r.id from unnest(jobs) u(job)
+            join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
+            order by r.id for update of r skip locked) t;
+    end if;
+    select coalesce(array_agg(u.ord::int order by u.ord) filter (where r.id = any (locked)), '{}'),
+           array_agg(u.ord::int order by u.ord) filter (where not r.id = any (locked)),
+           array_agg(r.account_id order by u.ord) filter (where r.id = any (locked))
+    into ords, busy, accounts
+    from unnest(jobs, tokens) with ordinality as u(job, token, ord)
+    join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
+         and r.token = u.token;
+    if money then
+        locked := ledger._lock(accounts, wait);
+    else
+        locked := outbox._lock(accounts, wait);
+    end if;
+    select coalesce(array_agg(o) filter (where a = any (locked)), '{}'),
+           coalesce(busy, '{}') || array_agg(o) filter (where not a = any (locked))
+    into ords, busy
+    from unnest(ords, accounts) as x(o, a);
+    select array_agg(r.id order by n), array_agg(r.account_id order by n),
+           array_agg(r.kind order by n), array_agg(r.worker order by n)
+    into ids, accounts, kinds, workers
+    from unnest(ords) with ordinality as x(o, n)
+    join queue.job_ready r on r.bucket = kernel.bucket_of(jobs[x.o]) and r.id = jobs[x.o];
+end $$;
+
+create function queue._after_finish(
+    ids uuid[], accounts uuid[], kinds text[], workers text[], moment timestamptz)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+declare
+    events   uuid[];
+    payloads jsonb[];
+begin
+    delete from queue.job_ready r using unnest(ids) i
+    where r.bucket = kernel.bucket_of(i) and r.id = i;
+    delete from queue.job_chunk c using unnest(ids) i
+    where c.bucket = kernel.bucket_of(i) and c.job_id = i;
+    select array_agg(kernel.new_id(kernel.bucket_of(i)) order by n),
+           array_agg(jsonb_build_object('job', i, 'kind', kinds[n]) order by n)
+    into events, payloads
+    from unnest(ids) with ordinality as u(i, n);
+    insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status,
+                             actor, at)
+    select kernel.bucket_of(x.id), x.id, x.event, 'job', 'queue.finish', 'processing',
+           'completed', x.worker, moment
+    from unnest(ids, events, workers) as x(id, event, worker);
+    perform outbox._append(accounts, events, array_fill('jobs.completed'::text,
+        array[cardinality(ids)]), payloads, array_fill(null::text, array[cardinality(ids)]),
+        moment);
+    -- A finished job proves that the provider is back.
+    update queue.kind k set paused_until = null, pause_reason = null
+    where k.pause_reason is not null and k.kind = any (kinds);
+end $$;
+
+create function queue._keep_late(j queue.job, result jsonb, moment timestamptz)
+returns boolean language plpgsql as $$
+begin
+    if coalesce(result ->> 'text', '') <> '' then
+        insert into queue.artifact (bucket, job_id, n, name, media_type, late, data, at)
+        select j.bucket, j.id, coalesce(max(a.n), 0) + 1, 'late.txt', 'text/plain; charset=utf-8',
+               true, convert_to(result ->> 'text', 'UTF8'), moment
+        from queue.artifact a where a.bucket = j.bucket and a.job_id = j.id
+        having not coalesce(bool_or(a.late and a.data = convert_to(result ->> 'text', 'UTF8')),
+                            false);
+    end if;
+    return true;
+end $$;
+
+-- Ends a job that will not be delivered, with its refund, in one transaction. The job_ready row
+-- and the account's wallets are locked. Returns what was refunded.
+create function queue._close(
+    r queue.job_ready, verb text, to_status text, problem text, detail text, actor text,
+    request text, moment timestamptz)
+returns bigint language plpgsql as $$
+#variable_conflict use_column
+declare
+    j      queue.job;
+    event  uuid := kernel.new_id(r.bucket);
+    seq    bigint;
+begin
+    select * into strict j from queue.job x where x.bucket = r.bucket and x.id = r.id for update;
+    if j.charge_seq is not null then
+        seq := ledger._refund(j.account_id, j.asset, j.charge_seq, 'job:' || j.id, event, moment,
+                              actor, problem, coalesce(request, j.request_id));
+    end if;
+    update queue.job x
+    set status = to_status, error_code = problem, error_detail = detail, refund_seq = seq,
+        token = r.token, finished_at = moment, version = x.version + 1
+    where x.bucket = r.bucket and x.id = r.id;
+    delete from queue.job_ready x where x.bucket = r.bucket and x.id = r.id;
+    delete from queue.job_chunk c where c.bucket = r.bucket and c.job_id = r.id;
+    perform audit._record('job', 'queue.' || verb, array[event], array[r.id], array[j.status],
+        array[to_status], array[actor], array[problem], array[coalesce(request, j.request_id)],
+        moment);
+    perform outbox._append(array[j.account_id], array[event], array['jobs.' || to_status],
+        array[jsonb_build_object('job', j.id, 'kind', j.kind, 'error', problem,
+                                 'refunded', case when seq is null then 0 else j.price end)],
+        array[coalesce(request, j.request_id)], moment);
+    return case when seq is null then 0 else j.price end;
+end $$;
+
+-- Attempts that did not work. Permanent, or the last one allowed, or past the deadline: failed,
+-- with the refund. Otherwise queued again after a back-off. Outcomes: ok (status says which;
+-- again the same for the same holder), lease_lost, busy.
+create function queue.fail(
+    jobs uuid[], tokens uuid[], problems text[], details text[], permanents boolean[],
+    retry_afters double precision[], wait boolean default true)
+returns table (ord int, code text, status text, refunded bigint, run_at timestamptz)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    held   record;
+    moment timestamptz;
+begin
+    held := queue._hold_leases(jobs, tokens, true, wait);
+    moment := kernel.now();
+    for i in 1 .. cardinality(jobs) loop
+        ord := i; refunded := 0; run_at := null; status := null;
+        if i = any (held.ords) then
+            code := 'ok';
+            select f.status, f.refunded, f.run_at into status, refunded, run_at
+            from queue._fail_one(jobs[i], problems[i], details[i], permanents[i],
+                                 retry_afters[i], moment) f;
+        elsif i = any (held.busy) then
+            code := 'busy';
+        else
+            select case when j.token = tokens[i] and j.status = 'failed' then 'ok'
+                        else 'lease_lost' end, j.status,
+                   case when j.refund_seq is not null then j.price else 0 end
+            into code, status, refunded
+            from queue.job j where j.bucket = kernel.bucket_of(jobs[i]) and j.id = jobs[i];
+            code := coalesce(code, 'not_found');
+        end if;
+        return next;
+    end loop;
+end $$;
+select kernel.plan_by_index('queue.fail');
+
+create function queue._fail_one(
+    job uuid, problem text, detail text, permanent boolean, retry_after double precision,
+    moment timestamptz, out status text, out refunded bigint, out run_at timestamptz)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    r queue.job_ready;
+    k queue.kind;
+    most int;
+begin
+    select * into strict r from queue.job_ready x
+    where x.bucket = kernel.bucket_of(job) and x.id = job;
+    select * into strict k from queue.kind x where x.kind = r.kind;
+    select j.attempts into strict most from queue.job j where j.bucket = r.bucket and j.id = r.id;
+    if permanent or r.attempt >= most or r.deadline_at <= moment then
+        status := 'failed';
+        refunded := queue._close(r, 'fail', 'failed', problem, detail, r.worker, null, moment);
+    else
+        status := 'queued'; refunded := 0;
+        run_at := queue._requeue(r, 'retry_later', true,
+            queue._backoff(k, r.attempt, retry_after), problem, r.worker, moment);
+    end if;
+end $$;
+
+-- The owner (or an admin: owners is null) calls it off. Outcomes: ok, not_found, job_finished.
+create function queue.cancel(job uuid, owners uuid[], actor text, request text default null)
+returns table (code text, status text, refunded bigint)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    r queue.job_ready;
+    j queue.job;
+begin
+    select * into r from queue.job_ready x
+    where x.bucket = kernel.bucket_of(job) and x.id = job for update;
+    select * into j from queue.job x where x.bucket = kernel.bucket_of(job) and x.id = job;
+    if j.id is null or (owners is not null and not j.account_id = any (owners)) then
+        return query select 'not_found', null::text, 0::bigint;
+    elsif r.id is not null then
+        perform ledger._lock(array[j.account_id], true);
+        return query select 'ok', 'cancelled', queue._close(r, 'cancel', 'cancelled', 'cancelled',
+            null, actor, request, kernel.now());
+    else
+        return query select case j.status when 'cancelled' then 'ok' else 'job_finished' end,
+            j.status, case when j.refund_seq is not null then j.price else 0 end;
+    end if;
+end $$;

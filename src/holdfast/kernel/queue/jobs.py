@@ -1,0 +1,208 @@
+"""Jobs as people see them, and how one is bought: charge and job in one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from holdfast.errors import NotFound, refusal
+from holdfast.postgres.call import call
+from holdfast.postgres.combine import BatchVerb, submit_many
+from holdfast.postgres.pool import Handle, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What every job of a kind obeys. Times are seconds; `backoff` × 4ⁿ with jitter, ≤ 600."""
+
+    kind: str
+    attempts: int = 3
+    backoff: float = 1.0
+    lease: float = 30.0
+    deadline: float = 3600.0
+    queue_deadline: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job. `price`, `charged` and `refunded` are minor units of the asset."""
+
+    id: UUID
+    account_id: UUID
+    kind: str
+    status: str
+    price: int
+    charged: int
+    refunded: int
+    attempt: int
+    attempts: int
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    error_code: str | None
+    error_detail: str | None
+    retry_of: UUID | None
+    payload: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The outcome of a submit. `replayed`: the key was used before, this is the same job again."""
+
+    id: UUID
+    price: int
+    at: datetime
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The present state of a job for whoever watches: text after the chunks already seen."""
+
+    id: UUID
+    status: str
+    version: int
+    attempt: int
+    progress: dict[str, Any] | None
+    text_from: int
+    chunk: str | None
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a job's whole story: a move of the job or of the money."""
+
+    at: datetime
+    what: str
+    from_status: str | None
+    to_status: str | None
+    actor: str | None
+    detail: str | None
+    amount: int | None
+    balance_after: int | None
+
+
+SUBMIT = BatchVerb(
+    name="queue.submit",
+    sql="""select * from queue.submit(verb => %(verb)s, accounts => %(accounts)s::uuid[],
+        kinds => %(kinds)s::text[], payloads => %(payloads)s::jsonb[],
+        prices => %(prices)s::bigint[], keys => %(keys)s::text[],
+        retry_ofs => %(retry_ofs)s::uuid[], request_ids => %(request_ids)s::text[],
+        asset => %(asset)s, wait => %(wait)s)""",
+    columns=("accounts", "kinds", "payloads", "prices", "keys", "retry_ofs", "request_ids"),
+    constants={"verb": "queue.submit", "asset": "crystal"},
+)
+
+
+def submitted(row: Row) -> Submitted:
+    """Read the outcome row of a submit, or raise its refusal."""
+    if row["code"] != "ok":
+        raise refusal(row["code"], needed=row["needed"], available=row["available"])
+    return Submitted(row["job_id"], row["price"], row["at"], row["replayed"])
+
+
+async def submit(
+    db: Handle, members: Sequence[Mapping[str, Any]], *, verb: str = "queue.submit"
+) -> list[Submitted | Exception]:
+    """Charge and enqueue many jobs: one outcome each, in order; a refusal is returned, not raised.
+
+    A member is `{account_id, kind, payload, price, key, retry_of?, request_id?}`.
+    """
+    rows = await submit_many(
+        db,
+        SUBMIT,
+        [
+            {
+                "accounts": m["account_id"],
+                "kinds": m["kind"],
+                "payloads": Jsonb(m["payload"]),
+                "prices": m["price"],
+                "keys": m["key"],
+                "retry_ofs": m.get("retry_of"),
+                "request_ids": m.get("request_id"),
+            }
+            for m in members
+        ],
+    )
+    outcomes: list[Submitted | Exception] = []
+    for row in rows:
+        try:
+            outcomes.append(submitted(row))
+        except Exception as refused:  # noqa: BLE001 - an outcome, handed to its member
+            outcomes.append(refused)
+    return outcomes
+
+
+async def declare_kind(db: Handle, kind: Kind) -> None:
+    """Register a kind, or change its settings for jobs to come."""
+    await call(
+        db,
+        """select queue.declare_kind(called => %(kind)s, attempts => %(attempts)s,
+            backoff_seconds => %(backoff)s, lease_seconds => %(lease)s,
+            deadline_seconds => %(deadline)s, queue_deadline_seconds => %(queue_deadline)s)""",
+        {
+            "kind": kind.kind,
+            "attempts": kind.attempts,
+            "backoff": kind.backoff,
+            "lease": kind.lease,
+            "deadline": kind.deadline,
+            "queue_deadline": kind.queue_deadline,
+        },
+    )
+
+
+def _job(row: Row) -> Job:
+    return Job(**{name: row[name] for name in Job.__slots__})
+
+
+async def get(db: Handle, *, job_id: UUID, owners: Sequence[UUID] | None) -> Job:
+    """Return one job of these accounts (None: anybody's). Raises NotFound."""
+    rows = await call(
+        db,
+        "select * from queue.get(job => %(job)s, owners => %(owners)s::uuid[])",
+        {"job": job_id, "owners": None if owners is None else list(owners)},
+    )
+    if not rows:
+        raise NotFound
+    return _job(rows[0])
+
+
+async def list_of(
+    db: Handle, *, account_id: UUID, before: UUID | None = None, limit: int = 50
+) -> list[Job]:
+    """Return an account's jobs, newest first, those made before the job `before`."""
+    rows = await call(
+        db,
+        """select * from queue.list_of(account => %(account)s, before => %(before)s,
+            at_most => %(limit)s)""",
+        {"account": account_id, "before": before, "limit": limit},
+    )
+    return [_job(row) for row in rows]
+
+
+async def watch(db: Handle, seen: Mapping[UUID, int]) -> list[Watched]:
+    """Return the present state of jobs; `seen` maps each to the number of its last seen chunk."""
+    rows = await call(
+        db,
+        "select * from queue.watch(jobs => %(jobs)s::uuid[], chunks_seen => %(seen)s::int[])",
+        {"jobs": list(seen), "seen": list(seen.values())},
+    )
+    return [Watched(**row) for row in rows]
+
+
+async def depth(db: Handle) -> list[Row]:
+    """Return per kind: waiting, leased, oldest waiting, paused_until, pause_reason."""
+    return await call(db, "select * from queue.depth()")
+
+
+async def story(db: Handle, *, job_id: UUID) -> list[Step]:
+    """Return everything that happened to a job and its money, oldest first."""
+    rows = await call(db, "select * from queue.story(job => %(job)s)", {"job": job_id})
+    return [Step(**row) for row in rows]

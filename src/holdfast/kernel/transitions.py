@@ -1,0 +1,57 @@
+"""The catalogue of machines: statuses and edges, declared once beside the verbs that walk them."""
+
+from dataclasses import dataclass
+
+from holdfast.postgres.call import call
+from holdfast.postgres.pool import Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One declared move: `verb` takes a row `from_status` → `to_status`; the audit says `action`."""
+
+    verb: str
+    from_status: str
+    to_status: str
+    who: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One life cycle. A new row starts as `initial`; `entity` is the table."""
+
+    machine: str
+    entity: str
+    initial: str
+    statuses: tuple[str, ...]
+    edges: tuple[Edge, ...]
+
+    def mermaid(self) -> str:
+        """Return the state diagram, as Mermaid."""
+        lines = ["stateDiagram-v2", f"    [*] --> {self.initial}"]
+        verbs: dict[tuple[str, str], list[str]] = {}
+        for edge in self.edges:
+            verbs.setdefault((edge.from_status, edge.to_status), []).append(edge.verb)
+        for (start, end), names in sorted(verbs.items()):
+            lines.append(f"    {start} --> {end}: {', '.join(sorted(set(names)))}")
+        left = {edge.from_status for edge in self.edges if edge.from_status != edge.to_status}
+        lines += [f"    {status} --> [*]" for status in self.statuses if status not in left]
+        return "\n".join(lines)
+
+
+async def machines(db: Handle) -> list[Machine]:
+    """Return every machine of this installation."""
+    rows = await call(db, "select * from transitions.machines()")
+    return [
+        Machine(
+            machine=row["machine"],
+            entity=row["entity"],
+            initial=row["initial"],
+            statuses=tuple(row["statuses"]),
+            edges=tuple(
+                Edge(e["verb"], e["from"], e["to"], e["who"], e["action"]) for e in row["edges"]
+            ),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,90 @@
+"""Stories: a person pays crystals for a generated story, and gets it or exactly one refund."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from holdfast.errors import refusal
+from holdfast.kernel import queue
+from holdfast.kernel.queue.jobs import Submitted, submitted
+from holdfast.postgres.call import call_one
+from holdfast.postgres.combine import BatchVerb
+from holdfast.postgres.combine import submit as combined
+from holdfast.postgres.pool import Handle
+
+KIND = "story"
+
+GENERATE = BatchVerb(
+    name="stories.generate",
+    sql="""select * from stories.generate(accounts => %(accounts)s::uuid[],
+        prompts => %(prompts)s::text[], languages => %(languages)s::text[],
+        words => %(words)s::int[], keys => %(keys)s::text[],
+        request_ids => %(request_ids)s::text[], wait => %(wait)s)""",
+    columns=("accounts", "prompts", "languages", "words", "keys", "request_ids"),
+)
+
+
+async def generate(
+    db: Handle,
+    *,
+    account_id: UUID,
+    prompt: str,
+    key: str,
+    language: str = "en",
+    words: int = 500,
+    request_id: str | None = None,
+) -> Submitted:
+    """Charge for a story and queue it, in one round trip, once per key.
+
+    Raises InsufficientTokens (needed, available; the key stays free), IdempotencyKeyReused,
+    NotFound (no such account), Retryable.
+    """
+    row = await combined(
+        db,
+        GENERATE,
+        {
+            "accounts": account_id,
+            "prompts": prompt,
+            "languages": language,
+            "words": words,
+            "keys": key,
+            "request_ids": request_id,
+        },
+    )
+    return submitted(row)
+
+
+async def retry(
+    db: Handle,
+    *,
+    job_id: UUID,
+    owners: Sequence[UUID],
+    account_id: UUID,
+    key: str,
+    request_id: str | None = None,
+) -> Submitted:
+    """Make a new job out of one that failed or was cancelled, charged anew, once per key.
+
+    Raises NotFound, JobNotFailed, InsufficientTokens, IdempotencyKeyReused.
+    """
+    row = await call_one(
+        db,
+        """select * from stories.retry(job => %(job)s, owners => %(owners)s::uuid[],
+            account => %(account)s, key => %(key)s, request_id => %(request)s)""",
+        {
+            "job": job_id,
+            "owners": list(owners),
+            "account": account_id,
+            "key": key,
+            "request": request_id,
+        },
+    )
+    if row["code"] != "ok":
+        raise refusal(row["code"], needed=row["needed"], available=row["available"])
+    return submitted(row)
+
+
+def kind(
+    *, attempts: int, backoff: float, lease: float, deadline: float, queue_deadline: float = 86_400
+) -> queue.Kind:
+    """Return the settings of story jobs, in seconds."""
+    return queue.Kind(KIND, attempts, backoff, lease, deadline, queue_deadline)

@@ -1,0 +1,63 @@
+-- Stories: a person pays crystals, a worker writes. Paid and made, or refunded once. Never both,
+-- never neither.
+--
+-- There is no moment between the charge and the job: queue.submit writes both. There is none
+-- between the failing status and the refund either: queue.fail writes both. What is left for this
+-- file is what a story is: its price and its payload.
+
+-- 50 for up to 500 words, then by the started 500 (ledger.price, kind 'story').
+create function stories.generate(
+    accounts uuid[], prompts text[], languages text[], words int[], keys text[],
+    request_ids text[], retry_ofs uuid[] default null, wait boolean default true)
+returns table (ord int, code text, job_id uuid, price bigint, needed bigint, available bigint,
+               replayed boolean, at timestamptz)
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    prices   bigint[];
+    payloads jsonb[];
+    per_step ledger.price;
+begin
+    select * into strict per_step from ledger.price p
+    where p.kind = 'story' and p.since <= kernel.now() order by p.version desc limit 1;
+    select array_agg(per_step.amount * greatest(1, (u.words + per_step.per - 1) / per_step.per)
+                     order by u.ord),
+           array_agg(jsonb_build_object('prompt', u.prompt, 'language', u.language,
+                                        'words', u.words) order by u.ord)
+    into prices, payloads
+    from unnest(prompts, languages, words) with ordinality as u(prompt, language, words, ord);
+    return query select * from queue.submit('stories.generate', accounts,
+        array_fill('story'::text, array[cardinality(accounts)]), payloads, prices, keys,
+        coalesce(retry_ofs, array_fill(null::uuid, array[cardinality(accounts)])), request_ids,
+        'crystal', wait);
+end $$;
+select kernel.plan_by_index('stories.generate');
+
+-- A new job for one that failed or was cancelled, charged anew: finished stays finished. The key
+-- is judged before the state, so a replay answers the same whatever happened since.
+create function stories.retry(job uuid, owners uuid[], account uuid, key text,
+                              request_id text default null)
+returns table (code text, job_id uuid, price bigint, needed bigint, available bigint,
+               replayed boolean, at timestamptz, payload jsonb)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    old queue.job;
+begin
+    select * into old from queue.job j
+    where j.bucket = kernel.bucket_of(job) and j.id = job
+      and (owners is null or j.account_id = any (owners)) and j.kind = 'story';
+    if old.id is null then
+        return query select 'not_found', null::uuid, null::bigint, null::bigint, null::bigint,
+                            false, null::timestamptz, null::jsonb;
+    elsif old.status not in ('failed', 'cancelled') then
+        return query select 'job_not_failed', null::uuid, null::bigint, null::bigint,
+                            null::bigint, false, null::timestamptz, null::jsonb;
+    else
+        return query select s.code, s.job_id, s.price, s.needed, s.available, s.replayed, s.at,
+                            old.payload
+        from queue.submit('stories.retry', array[account], array['story'], array[old.payload],
+            array[ledger._price_of('story', (old.payload ->> 'words')::bigint)], array[key],
+            array[old.id], array[request_id]) s;
+    end if;
+end $$;
