@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -43,7 +44,7 @@ class Cluster:
         return make_conninfo(self.url, dbname=database)
 
     def app_url(self, database: str) -> str:
-        given = conninfo_to_dict(self.owner_url(database))
+        given: dict[str, Any] = conninfo_to_dict(self.owner_url(database))
         if self.embedded:
             return make_conninfo(**(given | {"user": APPLICATION}))
         return make_conninfo(**(given | {"options": f"-c role={APPLICATION}"}))

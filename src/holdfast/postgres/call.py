@@ -8,13 +8,11 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from holdfast.errors import BrokenPromise, HoldfastError, Internal, Retryable
-from holdfast.errors import for_sqlstate as error_for_sqlstate
+from holdfast.errors import BrokenPromise
+from holdfast.postgres.failures import STALE_PLAN, error_for
 from holdfast.postgres.pool import Handle, Row
 
 _T = TypeVar("_T")
-_STALE_PLAN = "cached plan must not change result type"
-_VANISHED = "cache lookup failed"
 
 
 async def call(db: Handle, sql: LiteralString, args: Mapping[str, Any] | None = None) -> list[Row]:
@@ -58,17 +56,6 @@ def run_sync(coroutine: Coroutine[Any, Any, _T]) -> _T:
     raise TypeError("only a psycopg.Connection can be used without an event loop")
 
 
-def error_for(problem: psycopg.Error) -> HoldfastError:
-    """Return what a psycopg error is to our callers."""
-    sqlstate = problem.sqlstate
-    message = problem.diag.message_primary or str(problem)
-    if sqlstate is None and not isinstance(problem, psycopg.OperationalError):
-        return Internal(reason=message)  # psycopg refused before anything was sent
-    if _VANISHED in message or _STALE_PLAN in message:
-        return Retryable()  # the verbs are being installed anew under our feet
-    return error_for_sqlstate(sqlstate, message) or Internal(reason=message, sqlstate=sqlstate)
-
-
 @contextlib.contextmanager
 def _mapped() -> Iterator[None]:
     try:
@@ -110,4 +97,4 @@ def _outdated(problem: psycopg.Error, connection: psycopg.BaseConnection[Any]) -
     transaction it is too late for that.
     """
     idle = connection.info.transaction_status == TransactionStatus.IDLE
-    return idle and _STALE_PLAN in (problem.diag.message_primary or "")
+    return idle and STALE_PLAN in (problem.diag.message_primary or "")

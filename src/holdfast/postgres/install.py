@@ -16,8 +16,8 @@ from psycopg import sql
 
 from holdfast.errors import HoldfastError, Internal, MigrationChanged, Retryable
 from holdfast.postgres import walls
-from holdfast.postgres.call import error_for
 from holdfast.postgres.conninfo import conninfo
+from holdfast.postgres.failures import error_for
 from holdfast.postgres.sources import Sources, digest_of
 
 _LOCK = 0x486F6C6466617374  # "Holdfast"

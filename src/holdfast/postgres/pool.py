@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from holdfast.errors import Unavailable
 from holdfast.postgres import check
 from holdfast.postgres.conninfo import conninfo
+from holdfast.postgres.failures import error_for
 
 Row: TypeAlias = dict[str, Any]
 
@@ -36,6 +37,7 @@ class Database:
         self._pool = pool
         self.combining = combining
         self.round_trips = 0
+        self.lanes: dict[object, Any] = {}  # what `combine` keeps for this pool
         self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._revival: asyncio.Task[None] | None = None
         self._connected = 0
@@ -124,9 +126,23 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Lend a connection inside a transaction: committed at the end, rolled back by an error."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        """Lend a connection inside a transaction: committed at the end, rolled back by an error.
+
+        What the caller's own statements raise passes as it is; a commit that fails is mapped.
+        """
+        theirs: BaseException | None = None
+        async with self.connection() as connection:
+            try:
+                async with connection.transaction():
+                    try:
+                        yield connection
+                    except BaseException as problem:
+                        theirs = problem
+                        raise
+            except psycopg.Error as problem:
+                if problem is theirs:
+                    raise
+                raise error_for(problem) from problem
 
     async def __aenter__(self) -> Self:
         return self
