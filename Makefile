@@ -7,6 +7,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+PG15 ?= /usr/lib/postgresql/15/bin
 
 # The stamp's name says what it was made from, and where: a new lock or a moved folder is a new name.
 key = $(shell cat requirements/$(1).txt pyproject.toml | cksum | tr ' ' -)-$(shell pwd | cksum | cut -d' ' -f1)
@@ -38,8 +39,10 @@ bench: $(DEV)  ## the figures of the docs, on this machine
 chaos: $(DEV)  ## kill, stop and starve real processes, then verify (minutes)
 	@$(BIN)/python -m pytest tests/chaos $(ARGS)
 
-pg15: $(DEV)  ## the suite on an installed PostgreSQL 15 instead of the embedded 18
-	@sh tests/on_postgresql.sh 15 $(BIN)/python -m pytest $(ARGS)
+pg15: $(DEV)  ## the suite on an installed PostgreSQL 15 instead of the embedded 18 (PG15=its programs)
+	@test -x "$(PG15)/postgres" || { echo "No PostgreSQL 15 in $(PG15): install it (on Debian:" \
+	  "apt install postgresql-15), or say where it is: make pg15 PG15=/path/to/bin" >&2; exit 1; }
+	@HOLDFAST_TEST_POSTGRES="$(PG15)" $(BIN)/python -m pytest $(ARGS)
 
 docs: $(DEV)  ## write the generated pages again
 	@$(BIN)/python -m holdfast.config > docs/settings.md

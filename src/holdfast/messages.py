@@ -65,7 +65,7 @@ class Translator:
         return self._fill(key, facts) or key
 
     def count(self, number: float, noun: str) -> str:
-        """Return a number with its noun, such as `21 кристалл`."""
+        """Return a number with its noun in the right form, such as `2 crystals`."""
         return self._filler.format_field(number, noun)
 
     def _text(self, key: str) -> str | None:
