@@ -73,6 +73,7 @@ async def _execute(
         except psycopg.errors.FeatureNotSupported as problem:
             if not _outdated(problem, connection):
                 raise
+            await connection.execute("deallocate all")  # psycopg then forgets them too
             await cursor.execute(sql, args, prepare=True)
         return await cursor.fetchall() if cursor.description else []
 
@@ -86,6 +87,7 @@ def _execute_blocking(
         except psycopg.errors.FeatureNotSupported as problem:
             if not _outdated(problem, connection):
                 raise
+            connection.execute("deallocate all")
             cursor.execute(sql, args, prepare=True)
         return cursor.fetchall() if cursor.description else []
 
@@ -93,8 +95,7 @@ def _execute_blocking(
 def _outdated(problem: psycopg.Error, connection: psycopg.BaseConnection[Any]) -> bool:
     """Whether the verb got new columns since this connection prepared it, and nothing was run.
 
-    psycopg forgets a statement that failed, so executing again prepares it anew; inside a
-    transaction it is too late for that.
+    Inside a transaction it is too late to prepare it again.
     """
     idle = connection.info.transaction_status == TransactionStatus.IDLE
     return idle and STALE_PLAN in (problem.diag.message_primary or "")
