@@ -1,7 +1,7 @@
 """Ids that know where they live.
 
 The bucket is the last byte of the owning account's UUIDv7, and every id made for that owner ends
-in the same byte, so any id routes itself: `id.bytes[15]` here, `get_byte(uuid_send(id), 15)` in SQL.
+in the same byte, so any id routes itself: `bytes[15]` here, `get_byte(uuid_send(id), 15)` in SQL.
 """
 
 import secrets
@@ -11,9 +11,9 @@ from uuid import UUID
 BUCKETS = 256
 
 
-def bucket_of(id: UUID) -> int:
+def bucket_of(some_id: UUID) -> int:
     """Return the bucket (0-255) of an id."""
-    return id.bytes[15]
+    return some_id.bytes[15]
 
 
 def new_id(bucket: int) -> UUID:

@@ -8,7 +8,7 @@ from holdfast.postgres.pool import Handle
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """One declared move: `verb` takes a row `from_status` → `to_status`; the audit says `action`."""
+    """One declared move, from → to, by `verb`; the audit calls it `action`."""
 
     verb: str
     from_status: str

@@ -22,7 +22,7 @@ CHARGE = BatchVerb(
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """What an account has of one asset; `available` = balance − held."""
+    """What an account has of one asset; `available` is what is not held."""
 
     balance: int
     held: int

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from holdfast.errors import NotFound, refusal
+from holdfast.errors import HoldfastError, NotFound, refusal
 from holdfast.postgres.call import call
 from holdfast.postgres.combine import BatchVerb, submit_many
 from holdfast.postgres.pool import Handle, Row
@@ -16,7 +16,7 @@ from holdfast.postgres.pool import Handle, Row
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What every job of a kind obeys. Times are seconds; `backoff` × 4ⁿ with jitter, ≤ 600."""
+    """What every job of a kind obeys. Times are seconds; `backoff` grows fourfold, up to 600."""
 
     kind: str
     attempts: int = 3
@@ -103,14 +103,21 @@ SUBMIT = BatchVerb(
 
 def submitted(row: Row) -> Submitted:
     """Read the outcome row of a submit, or raise its refusal."""
+    outcome = _outcome(row)
+    if isinstance(outcome, HoldfastError):
+        raise outcome
+    return outcome
+
+
+def _outcome(row: Row) -> Submitted | HoldfastError:
     if row["code"] != "ok":
-        raise refusal(row["code"], needed=row["needed"], available=row["available"])
+        return refusal(row["code"], needed=row["needed"], available=row["available"])
     return Submitted(row["job_id"], row["price"], row["at"], row["replayed"])
 
 
 async def submit(
-    db: Handle, members: Sequence[Mapping[str, Any]], *, verb: str = "queue.submit"
-) -> list[Submitted | Exception]:
+    db: Handle, members: Sequence[Mapping[str, Any]]
+) -> list[Submitted | HoldfastError]:
     """Charge and enqueue many jobs: one outcome each, in order; a refusal is returned, not raised.
 
     A member is `{account_id, kind, payload, price, key, retry_of?, request_id?}`.
@@ -131,13 +138,7 @@ async def submit(
             for m in members
         ],
     )
-    outcomes: list[Submitted | Exception] = []
-    for row in rows:
-        try:
-            outcomes.append(submitted(row))
-        except Exception as refused:  # noqa: BLE001 - an outcome, handed to its member
-            outcomes.append(refused)
-    return outcomes
+    return [_outcome(row) for row in rows]
 
 
 async def declare_kind(db: Handle, kind: Kind) -> None:
