@@ -89,7 +89,10 @@ class Database:
             name=application_name,
         )
         self = cls(pool, combining=combining)
-        await pool.open()
+        try:
+            await pool.open(wait=True, timeout=_PATIENCE)
+        except PoolTimeout as problem:
+            raise Unavailable(reason=str(problem)) from problem
         return self
 
     async def close(self) -> None:
