@@ -5,8 +5,9 @@
 -- replayed: no exception block, no subtransaction, no unique violation that would abort the
 -- caller's transaction. Only success binds a key, and money keys are kept for ever.
 
+-- Stable, not immutable, so that it is inlined.
 create function idempotency._fingerprint(payload text) returns bytea
-language sql immutable strict parallel safe
+language sql stable parallel safe
 return sha256(convert_to(payload, 'UTF8'));
 
 create function idempotency._forget(at timestamptz, at_most int) returns int

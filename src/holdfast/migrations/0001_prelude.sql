@@ -44,25 +44,31 @@ create function kernel.bucket_of(id uuid) returns smallint
 language sql immutable strict parallel safe
 return get_byte(uuid_send(id), 15)::smallint;
 
--- A UUIDv7 for an owner's bucket. Up to PostgreSQL 17 it is composed here: 48 bits of milliseconds,
--- 12 bits of the fraction below, 62 random bits; from 18 on the server has its own.
-do $$
+-- UUIDv7s for owners' buckets: 48 bits of milliseconds, 12 bits of the fraction below, 54 bits that
+-- start at random and count up, the bucket. A batch draws one seed (the clock and the random source
+-- are system calls, dearer than inserting the row) and makes its ids by counting from it.
+create type kernel.seed as (high bytea, low bigint);
+
+create function kernel.new_seed() returns kernel.seed
+language plpgsql volatile parallel safe as $$
+declare
+    micros bigint := extract(epoch from clock_timestamp()) * 1000000;
 begin
-    if current_setting('server_version_num')::int >= 180000 then
-        create function kernel.new_id(bucket smallint) returns uuid
-        language sql volatile parallel safe
-        return encode(set_byte(uuid_send(uuidv7()), 15, bucket::int), 'hex')::uuid;
-    else
-        create function kernel.new_id(bucket smallint) returns uuid
-        language sql volatile parallel safe
-        as $f$
-            select encode(
-                int8send((micros / 1000) << 16 | 28672 | (micros % 1000) * 4)
-                || set_byte(substring(uuid_send(gen_random_uuid()) from 9), 7, bucket::int),
-                'hex')::uuid
-            from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as micros) t
-        $f$;
-    end if;
+    return (int8send((micros / 1000) << 16 | 28672 | (micros % 1000) * 4),
+            ('x' || right(gen_random_uuid()::text, 12))::bit(48)::bigint << 6);
+end $$;
+
+create function kernel.nth_id(high bytea, low bigint, n bigint, bucket smallint) returns uuid
+language sql immutable parallel safe
+return encode(high || int8send((-9223372036854775808)::bigint
+                               | ((low + n) & 18014398509481983) << 8 | bucket), 'hex')::uuid;
+
+create function kernel.new_id(bucket smallint) returns uuid
+language plpgsql volatile parallel safe as $$
+declare
+    seed kernel.seed := kernel.new_seed();
+begin
+    return kernel.nth_id(seed.high, seed.low, 0, bucket);
 end $$;
 
 -- A limit the database itself must know. An unknown name is a bug, and is told as one.

@@ -73,8 +73,10 @@ create table ledger.entry (
         when 'transfer'   then amount <> 0 and held_change = 0
         else false end)
 );
--- Once means once: a second bonus, charge, refund, capture or expiry for one cause cannot be written.
-create unique index entry_once on ledger.entry (bucket, account_id, cause, kind);
+-- Once means once: a second bonus, refund, capture or expiry for one cause cannot be written. A
+-- charge's key is its row in idempotency.key.
+create unique index entry_once on ledger.entry (bucket, account_id, cause, kind)
+    where kind <> 'charge';
 create unique index entry_refunded_once on ledger.entry (bucket, account_id, asset, reverses)
     where reverses is not null;
 

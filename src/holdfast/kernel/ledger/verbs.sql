@@ -12,6 +12,7 @@ language plpgsql as $$
 declare
     locked  uuid[] := ledger._lock(accounts, wait);
     moment  timestamptz := kernel.now();
+    seed    kernel.seed := kernel.new_seed();
     prints  bytea[];
     judged  record;
     charged record;
@@ -25,7 +26,8 @@ begin
     entries := judged.results;
     codes := ledger._unlocked(accounts, locked, judged.standings);
     select array_agg(u.ord::int order by u.account, u.ord),
-           array_agg(kernel.new_id(kernel.bucket_of(u.account)) order by u.account, u.ord)
+           array_agg(kernel.nth_id(seed.high, seed.low, u.ord, kernel.bucket_of(u.account))
+                     order by u.account, u.ord)
     into fresh, ids
     from unnest(accounts, codes) with ordinality as u(account, code, ord) where u.code = 'fresh';
     if fresh is not null then

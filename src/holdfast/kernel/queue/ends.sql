@@ -86,6 +86,7 @@ create function queue._after_finish(
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
+    seed     kernel.seed := kernel.new_seed();
     events   uuid[];
     payloads jsonb[];
 begin
@@ -93,7 +94,7 @@ begin
     where r.bucket = kernel.bucket_of(i) and r.id = i;
     delete from queue.job_chunk c using unnest(ids) i
     where c.bucket = kernel.bucket_of(i) and c.job_id = i;
-    select array_agg(kernel.new_id(kernel.bucket_of(i)) order by n),
+    select array_agg(kernel.nth_id(seed.high, seed.low, n, kernel.bucket_of(i)) order by n),
            array_agg(jsonb_build_object('job', i, 'kind', kinds[n]) order by n)
     into events, payloads
     from unnest(ids) with ordinality as u(i, n);

@@ -49,6 +49,7 @@ language plpgsql as $$
 declare
     locked   uuid[] := ledger._lock(accounts, wait);
     moment   timestamptz := kernel.now();
+    seed     kernel.seed := kernel.new_seed();
     prints   bytea[];
     judged   record;
     charged  record;
@@ -63,7 +64,8 @@ begin
     jobs := judged.results;
     codes := ledger._unlocked(accounts, locked, judged.standings);
     select array_agg(u.ord::int order by u.account, u.ord),
-           array_agg(kernel.new_id(kernel.bucket_of(u.account)) order by u.account, u.ord)
+           array_agg(kernel.nth_id(seed.high, seed.low, u.ord, kernel.bucket_of(u.account))
+                     order by u.account, u.ord)
     into fresh, ids
     from unnest(accounts, codes) with ordinality as u(account, code, ord) where u.code = 'fresh';
     if fresh is not null then
@@ -147,11 +149,13 @@ create function queue._after_submit(
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
+    seed     kernel.seed := kernel.new_seed();
     events   uuid[];
     payloads jsonb[];
 begin
     perform idempotency._bind(accounts, verb, keys, prints, jobs, at);
-    select array_agg(kernel.new_id(kernel.bucket_of(j))) into events from unnest(jobs) j;
+    select array_agg(kernel.nth_id(seed.high, seed.low, n, kernel.bucket_of(j)) order by n)
+    into events from unnest(jobs) with ordinality as u(j, n);
     insert into audit.event (bucket, entity_id, id, entity, action, to_status, actor,
                              request_id, at)
     select kernel.bucket_of(x.job), x.job, x.event, 'job', verb, 'queued', x.account::text,

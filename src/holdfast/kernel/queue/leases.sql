@@ -52,6 +52,7 @@ begin
 end $$;
 select kernel.plan_by_index('queue.claim');
 
+-- The token is an id like any other, and names the claim's audit row.
 create function queue._claim_kind(
     worker text, k queue.kind, of_priority smallint, at_most int, moment timestamptz,
     after_run timestamptz, after_id uuid)
@@ -61,6 +62,8 @@ returns table (id uuid, account_id uuid, kind text, payload jsonb, price bigint,
                request_id text)
 language plpgsql as $$
 #variable_conflict use_column
+declare
+    seed kernel.seed := kernel.new_seed();
 begin
     return query
     with picked as materialized (
@@ -72,13 +75,17 @@ begin
         order by r.priority, r.run_at, r.id
         limit at_most
         for update skip locked),
+    counted as materialized (
+        select p.bucket, p.id, kernel.nth_id(seed.high, seed.low, row_number() over (), p.bucket)
+               as token
+        from picked p),
     leased as (
         update queue.job_ready r
-        set token = gen_random_uuid(), worker = _claim_kind.worker, attempt = r.attempt + 1,
+        set token = p.token, worker = _claim_kind.worker, attempt = r.attempt + 1,
             progress = null,
             deadline_at = coalesce(r.deadline_at, moment + make_interval(secs => k.deadline_seconds)),
             due_at = moment + make_interval(secs => k.lease_seconds)
-        from picked p where r.bucket = p.bucket and r.id = p.id
+        from counted p where r.bucket = p.bucket and r.id = p.id
         returning r.*),
     moved as (
         update queue.job j
@@ -90,7 +97,7 @@ begin
     traced as (
         insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status,
                                  actor, new_value, request_id, at)
-        select m.bucket, m.id, kernel.new_id(m.bucket), 'job', 'queue.claim', 'queued',
+        select m.bucket, m.id, m.token, 'job', 'queue.claim', 'queued',
                'processing', _claim_kind.worker, m.attempt::text, m.request_id, moment
         from moved m)
     select m.id, m.account_id, m.kind, m.payload, m.price, m.attempt::int, m.attempts::int,

@@ -128,7 +128,7 @@ language sql stable as $$
     select n.at, 'ledger.' || n.kind, null, null, n.actor, n.reason, n.amount, n.balance_after
     from queue.job j
     join ledger.entry n on n.bucket = j.bucket and n.account_id = j.account_id
-         and n.cause = 'job:' || j.id
+         and n.asset = j.asset and n.seq in (j.charge_seq, j.refund_seq)
     where j.bucket = kernel.bucket_of(job) and j.id = job
     order by 1
 $$;
