@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import errors, messages
+from holdfast.systems.providers import story
 
 LOCALES = messages.LOCALES
 PARTS = ("title", "detail", "next")
@@ -162,3 +163,9 @@ def test_the_default_may_be_another_language():
 def test_the_catalogues_are_part_of_the_package():
     folder = Path(messages.__file__).parent / "locales"
     assert {path.stem for path in folder.glob("*.po")} == set(LOCALES)
+
+
+def test_every_reason_for_a_failed_job_is_told():
+    told = {key.removeprefix("reason.") for key in texts("en") if key.startswith("reason.")}
+    ends = {"stalled", "deadline_exceeded", "queue_deadline_exceeded", "cancelled"}
+    assert story.CODES | ends <= told
