@@ -10,28 +10,34 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     held   record;
+    codes  text[] := array_fill(null::text, array[cardinality(jobs)]);
     moment timestamptz;
+    o      int;
 begin
     held := queue._hold_leases(jobs, tokens, false, wait);
     moment := kernel.now();
+    foreach o in array held.busy loop codes[o] := 'busy'; end loop;
     if cardinality(held.ords) > 0 then
+        foreach o in array held.ords loop codes[o] := 'ok'; end loop;
         update queue.job j
-        set status = 'completed', result = results[o], token = tokens[o], finished_at = moment,
-            version = j.version + 1
-        from unnest(held.ords) o
-        where j.bucket = kernel.bucket_of(jobs[o]) and j.id = jobs[o];
+        set status = 'completed', result = results[x.o], token = tokens[x.o],
+            finished_at = moment, version = j.version + 1
+        from unnest(held.ords) x(o)
+        where j.bucket = kernel.bucket_of(jobs[x.o]) and j.id = jobs[x.o];
         perform queue._after_finish(held.ids, held.accounts, held.kinds, held.workers, moment);
     end if;
     return query
-    select u.ord::int,
-           case when u.ord::int = any (held.ords) then 'ok'
-                when u.ord::int = any (held.busy) then 'busy'
-                when j.id is null then 'not_found'
-                when j.status = 'completed' and j.token = u.token then 'ok'
-                when queue._keep_late(j, results[u.ord], moment) then 'lease_lost' end,
-           case when u.ord::int = any (held.ords) then 'completed' else j.status end
-    from unnest(jobs, tokens) with ordinality as u(job, token, ord)
-    left join queue.job j on j.bucket = kernel.bucket_of(u.job) and j.id = u.job
+    select u.ord::int, coalesce(u.code, l.code, 'not_found'),
+           case u.code when 'ok' then 'completed' else l.status end
+    from unnest(codes) with ordinality as u(code, ord)
+    left join lateral (
+        select j.status, case
+            when u.code is not null then u.code
+            when j.status = 'completed' and j.token = tokens[u.ord] then 'ok'
+            when queue._keep_late(j, results[u.ord], moment) then 'lease_lost' end as code
+        from queue.job j
+        where u.code is distinct from 'ok' and j.bucket = kernel.bucket_of(jobs[u.ord])
+          and j.id = jobs[u.ord]) l on true
     order by u.ord;
 end $$;
 select kernel.plan_by_index('queue.finish');
@@ -46,6 +52,7 @@ language plpgsql as $$
 #variable_conflict use_variable
 declare
     locked uuid[];
+    all_of boolean;     -- nobody was passed over: spares comparing each with each
 begin
     if wait then
         select array_agg(t.id) into locked from (
@@ -58,27 +65,33 @@ begin
             join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
             order by r.id for update of r skip locked) t;
     end if;
-    select coalesce(array_agg(u.ord::int order by u.ord) filter (where r.id = any (locked)), '{}'),
-           array_agg(u.ord::int order by u.ord) filter (where not r.id = any (locked)),
-           array_agg(r.account_id order by u.ord) filter (where r.id = any (locked))
-    into ords, busy, accounts
-    from unnest(jobs, tokens) with ordinality as u(job, token, ord)
-    join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
-         and r.token = u.token;
-    if money then
-        locked := ledger._lock(accounts, wait);
-    else
-        locked := outbox._lock(accounts, wait);
+    all_of := cardinality(locked) = cardinality(jobs);
+    select coalesce(array_agg(x.ord order by x.ord) filter (where not x.locked), '{}'),
+           coalesce(array_agg(x.ord order by x.ord) filter (where x.locked), '{}'),
+           array_agg(x.id order by x.ord) filter (where x.locked),
+           array_agg(x.account_id order by x.ord) filter (where x.locked),
+           array_agg(x.kind order by x.ord) filter (where x.locked),
+           array_agg(x.worker order by x.ord) filter (where x.locked)
+    into busy, ords, ids, accounts, kinds, workers
+    from (select u.ord::int, r.id, r.account_id, r.kind, r.worker,
+                 all_of or r.id = any (locked) as locked
+          from unnest(jobs, tokens) with ordinality as u(job, token, ord)
+          join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
+               and r.token = u.token) x;
+    locked := case when money then ledger._lock(accounts, wait)
+              else outbox._lock(accounts, wait) end;
+    if cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
+        return;
     end if;
-    select coalesce(array_agg(o) filter (where a = any (locked)), '{}'),
-           coalesce(busy, '{}') || array_agg(o) filter (where not a = any (locked))
-    into ords, busy
-    from unnest(ords, accounts) as x(o, a);
-    select array_agg(r.id order by n), array_agg(r.account_id order by n),
-           array_agg(r.kind order by n), array_agg(r.worker order by n)
-    into ids, accounts, kinds, workers
-    from unnest(ords) with ordinality as x(o, n)
-    join queue.job_ready r on r.bucket = kernel.bucket_of(jobs[x.o]) and r.id = jobs[x.o];
+    select busy || array_agg(x.o order by x.o) filter (where not x.locked),
+           coalesce(array_agg(x.o order by x.o) filter (where x.locked), '{}'),
+           array_agg(x.id order by x.o) filter (where x.locked),
+           array_agg(x.account order by x.o) filter (where x.locked),
+           array_agg(x.kind order by x.o) filter (where x.locked),
+           array_agg(x.worker order by x.o) filter (where x.locked)
+    into busy, ords, ids, accounts, kinds, workers
+    from (select u.*, u.account = any (locked) as locked
+          from unnest(ords, ids, accounts, kinds, workers) as u(o, id, account, kind, worker)) x;
 end $$;
 
 create function queue._after_finish(
