@@ -68,8 +68,8 @@ $(DEV) $(RUN):
 	"$(BIN)/python" -c 'import pip' 2>/dev/null || { rm -rf "$(VENV)"; "$$found" -m venv "$(VENV)"; }
 	@echo "Installing $$(grep -c == requirements/$(INSTALL).txt) locked packages into $(VENV)," \
 	  "a minute or two the first time …"
-	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+	@"$(BIN)/python" -m pip install -qq --disable-pip-version-check --require-hashes \
 	  -r requirements/$(INSTALL).txt
-	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+	@"$(BIN)/python" -m pip install -qq --disable-pip-version-check --no-deps \
 	  --no-build-isolation --editable .
 	@rm -f $(VENV)/ready-$(INSTALL)-*; touch $@

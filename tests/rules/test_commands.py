@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 from rules.sources import ROOT, files, nothing, shown
 
@@ -10,11 +13,12 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z][a-z0-9]*):(?!=)", MAKEFILE, re.MULTILINE))
 
 
+CODE = re.compile(r"```(?:sh|console)?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
+
+
 def code(text: str) -> str:
     """Return what a page shows as code: blocks and `spans`."""
-    return "\n".join(re.findall(r"```(?:sh|console)?\n(.*?)```|`([^`\n]+)`", text, re.DOTALL)
-                     and [a or b for a, b in re.findall(r"```(?:sh|console)?\n(.*?)```|`([^`\n]+)`",
-                                                        text, re.DOTALL)])  # fmt: skip
+    return "\n".join(block or span for block, span in CODE.findall(text))
 
 
 def test_the_readme_begins_with_the_two_commands():
@@ -38,6 +42,23 @@ def test_every_make_target_that_a_page_names_exists():
             if target not in TARGETS:
                 wrong.append(f"{shown(path)}: make {target}")
     nothing(wrong)
+
+
+def test_every_command_that_a_page_or_a_message_names_exists():
+    named: dict[str, str] = {}
+    for path in [*files(".md"), *files(".po", under=ROOT / "src")]:
+        for command in re.findall(r"(?:^|`)holdfast ([a-z]+)", code(path.read_text("utf-8")), re.M):
+            named.setdefault(command, shown(path))
+    assert named
+    missing = [
+        f"{where}: holdfast {command}"
+        for command, where in named.items()
+        if subprocess.run(
+            [Path(sys.executable).with_name("holdfast"), command, "--help"],
+            capture_output=True, check=False,
+        ).returncode
+    ]  # fmt: skip
+    nothing(missing)
 
 
 def test_every_target_tells_what_it_is_for():
