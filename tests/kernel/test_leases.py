@@ -36,7 +36,9 @@ async def _queued(db: Database, person: UUID, words: int = 100) -> UUID:
     return made.id
 
 
-async def _claim(db: Database, limit: int = 1, worker: str = "worker:a", **more) -> list[queue.Lease]:
+async def _claim(
+    db: Database, limit: int = 1, worker: str = "worker:a", **more
+) -> list[queue.Lease]:
     return await queue.claim(db, worker=worker, kinds=["story"], limit=limit, **more)
 
 

@@ -114,9 +114,9 @@ async def test_equal_keys_in_one_batch_are_one_charge(db, person):
 
 async def test_a_batch_with_a_poison_member_and_a_locked_one(combined, db, owner_url, person):
     """499 unharmed and not delayed: the poison fails alone, the locked one waits alone."""
-    people = [
-        (await accounts.sign_in(db, kind="dev", subject=f"p{n}")).id for n in range(24)
-    ] + [person]
+    people = [(await accounts.sign_in(db, kind="dev", subject=f"p{n}")).id for n in range(24)] + [
+        person
+    ]
     locked = people[0]
     async with await psycopg.AsyncConnection.connect(owner_url) as blocker:
         await blocker.execute(
@@ -162,7 +162,9 @@ async def test_lots_burn_by_priority_then_end_then_kind(db, owner, person):
         )
     await ledger.charge(db, account_id=person, amount=25, key=str(uuid4()))
     rows = await (
-        await owner.execute("select cause, remaining from ledger.lot where account_id = %s", [person])
+        await owner.execute(
+            "select cause, remaining from ledger.lot where account_id = %s", [person]
+        )
     ).fetchall()
     left = {cause: remaining for cause, remaining in rows}
     assert left["grant:c"] == 0
