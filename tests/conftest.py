@@ -75,6 +75,12 @@ def _fast_folder() -> str | None:
     return str(memory) if roomy else None
 
 
+@pytest.fixture(scope="session")
+def fast_folder() -> str | None:
+    """Where to make folders for servers; None is the usual temporary folder."""
+    return _fast_folder()
+
+
 @contextlib.contextmanager
 def _other_version(programs: Path) -> Iterator[str]:
     """Run the server whose programs lie in `programs`; gives the URL of a superuser."""

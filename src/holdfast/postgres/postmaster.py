@@ -85,11 +85,29 @@ def until(met: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+def living(data: Path) -> Postmaster | None:
+    """Return the postmaster of `data` if that very process lives; its id may be another's now."""
+    found = read_pid_file(data)
+    if found is None:
+        return None
+    try:
+        if Path("/proc/self").exists():
+            ours = Path(f"/proc/{found.pid}/cwd").readlink() == data
+        else:
+            command = ["ps", "-o", "command=", "-p", str(found.pid)]
+            ours = (
+                str(data)
+                in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            )
+    except OSError:
+        return None
+    return found if ours else None
+
+
 def end(data: Path, lock: Path, patience: float) -> bool:
     """Stop the server: fast first, after `patience` seconds hard. False if it still lives."""
     for wanted in (signal.SIGINT, signal.SIGQUIT):
-        found = read_pid_file(data)
-        if found is not None and alive(lock):
+        if (found := living(data)) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found.pid, wanted)
         if until(lambda: not alive(lock), patience):

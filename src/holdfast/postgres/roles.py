@@ -4,15 +4,6 @@ import psycopg
 from psycopg import sql
 
 
-def answers(url: str) -> bool:
-    """Say whether a server takes connections at `url`."""
-    try:
-        psycopg.connect(url, connect_timeout=5).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
 def create_login_roles(url: str, *, database: str, owner: str, application: str) -> None:
     """Make, where missing, the owner's role and the application's, and the owner's database.
 

@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+import psycopg
+
 from holdfast.errors import EmbeddedServerFailed, HomeUnusable
 from holdfast.postgres import folder, postmaster, roles
 from holdfast.postgres.account import Account, let_read, let_through, server_account
@@ -79,6 +81,9 @@ class EmbeddedServer:
         self._owner_pid = 0
         self._leaving.set()
         atexit.unregister(self.stop)
+        if not self._folder.root.exists():  # PostgreSQL ends by itself when its folder is gone
+            self._using.close()
+            return
         with (
             postmaster.locked(self._folder.starting),
             postmaster.opened(self._folder.users) as users,
@@ -89,7 +94,7 @@ class EmbeddedServer:
 
     def ensure(self) -> None:
         """Start the server again if it has died. Raises as `start` does."""
-        if not postmaster.alive(self._folder.lock):
+        if postmaster.living(self._folder.data) is None:
             with postmaster.locked(self._folder.starting):
                 self._ensure()
 
@@ -101,8 +106,8 @@ class EmbeddedServer:
     @property
     def pid(self) -> int | None:
         """The process id of the server, or None."""
-        found = postmaster.read_pid_file(self._folder.data)
-        return found.pid if found and self.running else None
+        found = postmaster.living(self._folder.data)
+        return found.pid if found else None
 
     @property
     def log(self) -> Path:
@@ -141,32 +146,42 @@ class EmbeddedServer:
 
     def _ensure(self) -> None:
         """Have a server that takes connections. Called with the start lock held."""
-        if postmaster.alive(self._folder.lock) and self._joined():
-            return
-        account = self._account()
-        tree = programs()
-        self._let_in(account, tree)
-        self._folder.check_version(MAJOR)
-        if not self._folder.initialised:
-            self._folder.initialise(tree, account, durable=self.durable)
-        self._run(account, tree)
-        roles.create_login_roles(
-            self.url(database="postgres"), database=DATABASE, owner=OWNER, application=APPLICATION
-        )
+        if not (postmaster.alive(self._folder.lock) and self._joined()):
+            account = self._account()
+            tree = programs()
+            self._let_in(account, tree)
+            self._folder.check_version(MAJOR)
+            if not self._folder.initialised:
+                self._folder.initialise(tree, account, durable=self.durable)
+            self._run(account, tree)
+        try:  # also in a server we join: who started it may have been killed before this
+            roles.create_login_roles(
+                self.url(database="postgres"),
+                database=DATABASE,
+                owner=OWNER,
+                application=APPLICATION,
+            )
+        except psycopg.Error as problem:
+            raise self._failed(str(problem)) from problem
 
     def _joined(self) -> bool:
-        """Adopt a live server; False where it is on its way out."""
+        """Adopt the server that lives; False where it was killed, or has ended meanwhile."""
 
         def settled() -> bool:
             now = postmaster.read_pid_file(self._folder.data)
-            return now is None or now.status in {"ready", "stopping"}
+            return (now is not None and now.status == "ready") or not postmaster.alive(
+                self._folder.lock
+            )
 
         postmaster.until(settled, _READY_WITHIN)
-        now = postmaster.read_pid_file(self._folder.data)
-        if now is None or now.status != "ready":
+        found = postmaster.living(self._folder.data)
+        if found is None or found.status != "ready":
             return False
-        self._sockets = now.sockets
-        return roles.answers(self.url(database="postgres"))
+        self._sockets = found.sockets
+        if Path(self._sockets, f".s.PGSQL.{_PORT}").exists():
+            return True
+        self._end()  # its socket was tidied away: nobody can reach it any more
+        return False
 
     def _account(self) -> Account:
         try:
@@ -196,7 +211,9 @@ class EmbeddedServer:
         """Start the server's process and wait until it is ready."""
         self._sockets = str(self._folder.sockets(account))
         with postmaster.opened(self._folder.lock) as lock:
-            if not postmaster.until(lambda: postmaster.try_lock(lock), _GONE_WITHIN):
+            if not postmaster.try_lock(lock):
+                if postmaster.living(self._folder.data):
+                    raise self._failed("it is running, and does not become ready")
                 postmaster.end_orphans(self._folder.data, self._folder.lock, _GONE_WITHIN)
                 if not postmaster.try_lock(lock):
                     raise self._failed("processes of a server that was killed are still there")
