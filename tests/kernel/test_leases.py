@@ -1,4 +1,4 @@
-"""A lost lease writes nothing; a failing end and its refund are one; of two winners there is one."""
+"""A lost lease writes nothing; a failing end and its refund are one; two never both win."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

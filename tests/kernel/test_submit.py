@@ -166,7 +166,7 @@ async def test_lots_burn_by_priority_then_end_then_kind(db, owner, person):
             "select cause, remaining from ledger.lot where account_id = %s", [person]
         )
     ).fetchall()
-    left = {cause: remaining for cause, remaining in rows}
+    left = dict(rows)
     assert left["grant:c"] == 0
     assert left["grant:b"] == 0
     assert left["grant:welcome"] == 95

@@ -221,8 +221,9 @@ begin
         blocked = false, ready_at = moment
     where s.bucket = e.bucket and s.stream = e.stream;
     perform audit._record('effect', 'effects.' || action, array[kernel.new_id(e.bucket)],
-        array[e.id], array['DEAD'], array[case action when 'redrive' then 'READY' else 'SKIPPED' end],
-        array[actor], array[null::text], array[request_id], moment);
+        array[e.id], array['DEAD'],
+        array[case action when 'redrive' then 'READY' else 'SKIPPED' end], array[actor],
+        array[null::text], array[request_id], moment);
     return 'ok';
 end $$;
 

@@ -15,6 +15,7 @@
 -- whoever writes it, is refused with KH001. The same rows draw the diagram (GET /api/machines),
 -- list what a row allows, and feed the tests.
 
+-- Declares one machine over one table; declared again, it replaces what was.
 create function transitions.declare(machine text, entity text, edges text)
 returns void language plpgsql as $$
 #variable_conflict use_variable

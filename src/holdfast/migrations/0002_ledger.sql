@@ -32,7 +32,7 @@ create table ledger.lot (
     open        boolean not null default true,
     priority    smallint not null default 0,      -- smaller burns first
     expires_at  timestamptz,
-    life        smallint not null default 1,      -- each expiry ends one; a refund may start the next
+    life        smallint not null default 1,  -- each expiry ends one, a refund starts the next
     cause       text not null,
     at          timestamptz not null,
     primary key (bucket, id),

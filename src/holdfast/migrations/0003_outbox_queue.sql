@@ -40,7 +40,7 @@ create index effect_dead on outbox.effect (bucket, id) where status = 'DEAD';
 create table outbox.timer (
     bucket      smallint not null check (bucket = kernel.bucket_of(stream)),
     stream      uuid not null,
-    key         text not null,          -- what it is about; the transaction that makes it pointless cancels by it
+    key         text not null,          -- what it is about; it is cancelled by this
     id          uuid not null,
     topic       text not null,
     payload     jsonb not null,
@@ -105,7 +105,7 @@ create table queue.job_ready (
     attempt     smallint not null default 0,
     token       uuid,                          -- null: waiting; else the fencing token of the lease
     worker      text,
-    due_at      timestamptz not null,          -- when the sweeper must look: queue deadline, then lease end
+    due_at      timestamptz not null,          -- when the sweeper must look
     deadline_at timestamptz,                   -- of the whole job, from its first claim
     progress    jsonb,
     primary key (bucket, id)

@@ -55,6 +55,7 @@ begin
     where a.bucket = kernel.bucket_of(known) and a.id = known;
 end $$;
 
+-- One account with its wallet.
 create function accounts.get(account uuid)
 returns table (account_id uuid, status text, role text, name text, locale text, time_zone text,
                created_at timestamptz, balance bigint, held bigint)

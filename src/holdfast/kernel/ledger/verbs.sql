@@ -118,8 +118,8 @@ begin
         return query select 'not_found', null::bigint, false;
         return;
     end if;
-    seq := ledger._grant(account, asset, amount, kind, kind, 'grant:' || key, kernel.now(), priority,
-                         expires_at, actor, reason, request_id);
+    seq := ledger._grant(account, asset, amount, kind, kind, 'grant:' || key, kernel.now(),
+                         priority, expires_at, actor, reason, request_id);
     return query select 'ok', w.balance, seq is null from ledger.wallet w
         where w.bucket = kernel.bucket_of(account) and w.account_id = account and w.asset = asset;
 end $$;
@@ -239,10 +239,12 @@ begin
     return query select 'ok', -charge.amount, seq is null;
 end $$;
 
+-- What an account has, what is promised of it, and what is left to spend.
 create function ledger.wallet_of(account uuid, asset text default 'crystal')
 returns table (balance bigint, held bigint, available bigint) language sql stable as $$
     select w.balance, w.held, w.balance - w.held from ledger.wallet w
-    where w.bucket = kernel.bucket_of(account) and w.account_id = account and w.asset = wallet_of.asset
+    where w.bucket = kernel.bucket_of(account) and w.account_id = account
+      and w.asset = wallet_of.asset
 $$;
 
 -- Movements, newest first, those with a seq below `before`.

@@ -46,8 +46,9 @@ select kernel.plan_by_index('queue.finish');
 -- money may move). ords: positions that may
 -- proceed; busy: held by somebody's open transaction (only with wait = false).
 create function queue._hold_leases(
-    jobs uuid[], tokens uuid[], money boolean, wait boolean, out ords int[], out busy int[], out ids uuid[],
-    out accounts uuid[], out kinds text[], out workers text[])
+    jobs uuid[], tokens uuid[], money boolean, wait boolean,
+    out ords int[], out busy int[], out ids uuid[], out accounts uuid[],
+    out kinds text[], out workers text[])
 language plpgsql as $$
 #variable_conflict use_variable
 declare

@@ -120,7 +120,7 @@ begin
     select kernel.bucket_of(new_jobs[g]), new_jobs[g], accounts[fresh[g]], kinds[fresh[g]], at,
            at + make_interval(secs => k.queue_deadline_seconds)
     from unnest(good) g join queue.kind k on k.kind = kinds[fresh[g]];
-    perform queue._after_submit(verb, 
+    perform queue._after_submit(verb,
         (select array_agg(new_jobs[g]) from unnest(good) g),
         (select array_agg(accounts[fresh[g]]) from unnest(good) g),
         (select array_agg(kinds[fresh[g]]) from unnest(good) g),

@@ -83,7 +83,8 @@ begin
         update queue.job_ready r
         set token = p.token, worker = _claim_kind.worker, attempt = r.attempt + 1,
             progress = null,
-            deadline_at = coalesce(r.deadline_at, moment + make_interval(secs => k.deadline_seconds)),
+            deadline_at = coalesce(r.deadline_at,
+                                   moment + make_interval(secs => k.deadline_seconds)),
             due_at = moment + make_interval(secs => k.lease_seconds)
         from counted p where r.bucket = p.bucket and r.id = p.id
         returning r.*),
@@ -198,7 +199,7 @@ begin
     return starts;
 end $$;
 
--- 1 s × 4ⁿ with jitter, at most ten minutes; a provider's wish to wait longer is heard up to there.
+-- 1 s × 4ⁿ with jitter, at most ten minutes; a provider's wish to wait is heard up to there.
 create function queue._backoff(k queue.kind, attempt int, asked_seconds double precision)
 returns double precision language sql volatile as $$
     select least(600, greatest(

@@ -5,6 +5,7 @@
 -- queue or, after its last attempt or past its overall deadline, fails with its refund. It carries
 -- the lock into its own writes, so of a late finish and a sweep exactly one wins.
 
+-- Moves up to at_most rows that are due, and says what became of each.
 create function queue.sweep(at_most int)
 returns table (id uuid, account_id uuid, kind text, attempt int, outcome text, refunded bigint)
 language plpgsql as $$
@@ -69,6 +70,7 @@ create view queue.job_seen as
     from queue.job j
     left join queue.job_ready r on r.bucket = j.bucket and r.id = j.id;
 
+-- One job, if it belongs to one of the owners (null: to anybody).
 create function queue.get(job uuid, owners uuid[])
 returns setof queue.job_seen language sql stable as $$
     select s.* from queue.job_seen s

@@ -41,10 +41,13 @@ def story_provider(
     api_key: str | None = None,
     base_url: str | None = None,
     model: str | None = None,
+    silence: float = 20.0,
 ) -> StoryProvider:
     """Make the story generator of this name: `offline` or `anthropic`.
 
-    `dev` lets the offline one obey commands in prompts; the other three are for `anthropic`.
+    `dev` lets the offline one obey commands in prompts. The others are for `anthropic`: `silence`
+    is how many seconds without a byte end an attempt; six times as long with nothing but pings
+    (the model may be thinking) ends it too.
 
     Raises:
         ValueError: no generator has this name, or `base_url` is not a URL.
@@ -57,7 +60,11 @@ def story_provider(
             from holdfast.systems.providers.anthropic import DEFAULT_MODEL, AnthropicProvider
 
             return AnthropicProvider(
-                api_key=api_key, base_url=base_url, model=model or DEFAULT_MODEL
+                api_key=api_key,
+                base_url=base_url,
+                model=model or DEFAULT_MODEL,
+                silence=silence,
+                patience=6 * silence,
             )
         case _:
             raise ValueError(f"no story generator is called {name!r}: offline or anthropic")
