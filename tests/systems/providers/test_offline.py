@@ -286,7 +286,7 @@ async def test_many_at_once_share_the_loop() -> None:
 
 async def test_generators_are_made_by_name() -> None:
     offline = story_provider("offline", dev=True)
-    claude = story_provider("anthropic", api_key="k", base_url="http://127.0.0.1:9")
+    claude = story_provider("anthropic", api_key="k", base_url="http://127.0.0.1:9", silence=1)
     assert (offline.name, claude.name) == ("offline", "anthropic")
     for provider in (offline, claude):
         await provider.aclose()
