@@ -18,6 +18,7 @@ from holdfast.errors import (
 from holdfast.postgres.conninfo import conninfo, described
 
 OLDEST = 15
+_WITHIN = 15.0  # seconds for the whole question
 _REFUSED = ("28P01", "28000")
 _PASSIVE = "select pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool"
 
@@ -39,7 +40,7 @@ async def connect(url: str) -> None:
 async def problem(url: str) -> HoldfastError | None:
     """Return what `connect` would raise, for `doctor` and `/readyz`."""
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(_WITHIN):
             await connect(conninfo(url))
     except HoldfastError as found:
         return found
@@ -65,7 +66,7 @@ def _why(url: str, problem: psycopg.Error) -> HoldfastError:
     state = problem.sqlstate or ""
     if state in _REFUSED or "authentication failed" in words or "no password supplied" in words:
         return DatabasePassword(user=told["user"])
-    if "no pg_hba.conf entry" in words:
+    if "pg_hba.conf" in words:
         return DatabasePassword(user=told["user"])
     if state == "3D000" or ("database" in words and "does not exist" in words):
         return DatabaseMissing(database=told["database"])

@@ -70,6 +70,9 @@ class Database:
         async def connected(_: AsyncConnection[Any]) -> None:
             self._connected += 1
 
+        async def checked(connection: AsyncConnection[Any]) -> None:
+            await self._check(connection)
+
         async def failed(_: object) -> None:
             self._revive()
 
@@ -81,7 +84,7 @@ class Database:
             max_size=max_size,
             open=False,
             configure=connected,
-            check=cls._check,
+            check=checked,
             reconnect_failed=failed,
             # Its own retries wait longer each time; ours (`_revive`) never more than a second.
             reconnect_timeout=0.0,
@@ -158,17 +161,18 @@ class Database:
     ) -> None:
         await self.close()
 
-    @staticmethod
-    async def _check(connection: AsyncConnection[Any]) -> None:
+    async def _check(self, connection: AsyncConnection[Any]) -> None:
         """Refuse a connection that the server has ended, without asking the server.
 
         An idle connection has nothing to read. Where it has, the server has spoken: mostly its
-        last words, which libpq notices by reading them.
+        last words, which libpq notices by reading them. Then the others are looked at as well.
         """
-        while _readable(connection.fileno()):
-            connection.pgconn.consume_input()  # raises OperationalError at the end of the stream
-            if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
-                raise psycopg.OperationalError("the server has ended the connection")
+        try:
+            while _readable(connection.fileno()):
+                connection.pgconn.consume_input()  # raises at the end of the stream
+        except psycopg.OperationalError:
+            await self._pool.check()
+            raise
 
     def _revive(self) -> None:
         if self._revival is None or self._revival.done():
