@@ -61,10 +61,10 @@ async def settle(db: Handle, settlements: Sequence[Settlement]) -> list[str]:
     """Record what became of effects. Per settlement: ok or lease_lost (nothing was changed)."""
     rows = await call(
         db,
-        """select * from outbox.settle(streams => %(streams)s::uuid[],
-            tokens => %(tokens)s::uuid[], upto => %(upto)s::bigint[],
-            outcomes => %(outcomes)s::text[], errors => %(errors)s::text[],
-            retry_seconds => %(retries)s::double precision[]) order by ord""",
+        """select * from outbox.settle(streams => %(streams)b::uuid[],
+            tokens => %(tokens)b::uuid[], upto => %(upto)b::bigint[],
+            outcomes => %(outcomes)b::text[], errors => %(errors)b::text[],
+            retry_seconds => %(retries)b::double precision[]) order by ord""",
         {
             "streams": [s.stream for s in settlements],
             "tokens": [s.token for s in settlements],
@@ -81,8 +81,8 @@ async def release(db: Handle, leases: Sequence[tuple[UUID, UUID]]) -> int:
     """Give (stream, token) leases back; what is left in them is due at once. Returns how many."""
     row = await call_one(
         db,
-        """select outbox.release(streams => %(streams)s::uuid[],
-            tokens => %(tokens)s::uuid[]) as released""",
+        """select outbox.release(streams => %(streams)b::uuid[],
+            tokens => %(tokens)b::uuid[]) as released""",
         {"streams": [s for s, _ in leases], "tokens": [t for _, t in leases]},
     )
     return int(row["released"])

@@ -15,10 +15,10 @@ KIND = "story"
 
 GENERATE = BatchVerb(
     name="stories.generate",
-    sql="""select * from stories.generate(accounts => %(accounts)s::uuid[],
-        prompts => %(prompts)s::text[], languages => %(languages)s::text[],
-        words => %(words)s::int[], keys => %(keys)s::text[],
-        request_ids => %(request_ids)s::text[], wait => %(wait)s)""",
+    sql="""select * from stories.generate(accounts => %(accounts)b::uuid[],
+        prompts => %(prompts)b::text[], languages => %(languages)b::text[],
+        words => %(words)b::int[], keys => %(keys)b::text[],
+        request_ids => %(request_ids)b::text[], wait => %(wait)s)""",
     columns=("accounts", "prompts", "languages", "words", "keys", "request_ids"),
 )
 
@@ -68,7 +68,7 @@ async def retry(
     """
     row = await call_one(
         db,
-        """select * from stories.retry(job => %(job)s, owners => %(owners)s::uuid[],
+        """select * from stories.retry(job => %(job)s, owners => %(owners)b::uuid[],
             account => %(account)s, key => %(key)s, request_id => %(request)s)""",
         {
             "job": job_id,

@@ -13,9 +13,9 @@ from holdfast.postgres.pool import Handle
 
 CHARGE = BatchVerb(
     name="ledger.charge",
-    sql="""select * from ledger.charge(accounts => %(accounts)s::uuid[],
-        amounts => %(amounts)s::bigint[], keys => %(keys)s::text[], causes => %(causes)s::text[],
-        request_ids => %(request_ids)s::text[], wait => %(wait)s)""",
+    sql="""select * from ledger.charge(accounts => %(accounts)b::uuid[],
+        amounts => %(amounts)b::bigint[], keys => %(keys)b::text[], causes => %(causes)b::text[],
+        request_ids => %(request_ids)b::text[], wait => %(wait)s)""",
     columns=("accounts", "amounts", "keys", "causes", "request_ids"),
 )
 

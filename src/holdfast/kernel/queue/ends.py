@@ -1,12 +1,11 @@
 """How an attempt ends. A holder whose token is no longer current changes nothing."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-from psycopg.types.json import Jsonb
 
 from holdfast.errors import refusal
 from holdfast.postgres.call import call_one
@@ -16,17 +15,17 @@ from holdfast.postgres.pool import Handle, Row
 
 FINISH = BatchVerb(
     name="queue.finish",
-    sql="""select * from queue.finish(jobs => %(jobs)s::uuid[], tokens => %(tokens)s::uuid[],
-        results => %(results)s::jsonb[], wait => %(wait)s)""",
+    sql="""select * from queue.finish(jobs => %(jobs)b::uuid[], tokens => %(tokens)b::uuid[],
+        results => %(results)b::text[]::jsonb[], wait => %(wait)s)""",
     columns=("jobs", "tokens", "results"),
 )
 
 FAIL = BatchVerb(
     name="queue.fail",
-    sql="""select * from queue.fail(jobs => %(jobs)s::uuid[], tokens => %(tokens)s::uuid[],
-        problems => %(problems)s::text[], details => %(details)s::text[],
-        permanents => %(permanents)s::boolean[],
-        retry_afters => %(retry_afters)s::double precision[], wait => %(wait)s)""",
+    sql="""select * from queue.fail(jobs => %(jobs)b::uuid[], tokens => %(tokens)b::uuid[],
+        problems => %(problems)b::text[], details => %(details)b::text[],
+        permanents => %(permanents)b::boolean[],
+        retry_afters => %(retry_afters)b::double precision[], wait => %(wait)s)""",
     columns=("jobs", "tokens", "problems", "details", "permanents", "retry_afters"),
 )
 
@@ -53,7 +52,7 @@ async def finish(db: Handle, *, job_id: UUID, token: UUID, result: Mapping[str, 
     artifact), NotFound.
     """
     row = await combined(
-        db, FINISH, {"jobs": job_id, "tokens": token, "results": Jsonb(dict(result))}
+        db, FINISH, {"jobs": job_id, "tokens": token, "results": json.dumps(result)}
     )
     return _ended(row)
 
@@ -101,7 +100,7 @@ async def cancel(
     """
     row = await call_one(
         db,
-        """select * from queue.cancel(job => %(job)s, owners => %(owners)s::uuid[],
+        """select * from queue.cancel(job => %(job)s, owners => %(owners)b::uuid[],
             actor => %(actor)s, request => %(request)s)""",
         {
             "job": job_id,

@@ -1,12 +1,11 @@
 """Jobs as people see them, and how one is bought: charge and job in one transaction."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-from psycopg.types.json import Jsonb
 
 from holdfast.errors import HoldfastError, NotFound, refusal
 from holdfast.postgres.call import call
@@ -91,10 +90,10 @@ class Step:
 
 SUBMIT = BatchVerb(
     name="queue.submit",
-    sql="""select * from queue.submit(verb => %(verb)s, accounts => %(accounts)s::uuid[],
-        kinds => %(kinds)s::text[], payloads => %(payloads)s::jsonb[],
-        prices => %(prices)s::bigint[], keys => %(keys)s::text[],
-        retry_ofs => %(retry_ofs)s::uuid[], request_ids => %(request_ids)s::text[],
+    sql="""select * from queue.submit(verb => %(verb)s, accounts => %(accounts)b::uuid[],
+        kinds => %(kinds)b::text[], payloads => %(payloads)b::text[]::jsonb[],
+        prices => %(prices)b::bigint[], keys => %(keys)b::text[],
+        retry_ofs => %(retry_ofs)b::uuid[], request_ids => %(request_ids)b::text[],
         asset => %(asset)s, wait => %(wait)s)""",
     columns=("accounts", "kinds", "payloads", "prices", "keys", "retry_ofs", "request_ids"),
     constants={"verb": "queue.submit", "asset": "crystal"},
@@ -129,7 +128,7 @@ async def submit(
             {
                 "accounts": m["account_id"],
                 "kinds": m["kind"],
-                "payloads": Jsonb(m["payload"]),
+                "payloads": json.dumps(m["payload"]),
                 "prices": m["price"],
                 "keys": m["key"],
                 "retry_ofs": m.get("retry_of"),
@@ -167,7 +166,7 @@ async def get(db: Handle, *, job_id: UUID, owners: Sequence[UUID] | None) -> Job
     """Return one job of these accounts (None: anybody's). Raises NotFound."""
     rows = await call(
         db,
-        "select * from queue.get(job => %(job)s, owners => %(owners)s::uuid[])",
+        "select * from queue.get(job => %(job)s, owners => %(owners)b::uuid[])",
         {"job": job_id, "owners": None if owners is None else list(owners)},
     )
     if not rows:
@@ -192,7 +191,7 @@ async def watch(db: Handle, seen: Mapping[UUID, int]) -> list[Watched]:
     """Return the present state of jobs; `seen` maps each to the number of its last seen chunk."""
     rows = await call(
         db,
-        "select * from queue.watch(jobs => %(jobs)s::uuid[], chunks_seen => %(seen)s::int[])",
+        "select * from queue.watch(jobs => %(jobs)b::uuid[], chunks_seen => %(seen)b::int[])",
         {"jobs": list(seen), "seen": list(seen.values())},
     )
     return [Watched(**row) for row in rows]

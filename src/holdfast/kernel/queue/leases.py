@@ -1,12 +1,11 @@
 """Leases: a worker's side of the queue, up to the end of an attempt."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-from psycopg.types.json import Jsonb
 
 from holdfast.errors import refusal
 from holdfast.postgres.call import call, call_one
@@ -80,9 +79,9 @@ async def claim(
     at = [marks.keys.get(kind, (None, None, None)) for kind in kinds]
     rows = await call(
         db,
-        """select * from queue.claim(worker => %(worker)s, kinds => %(kinds)s::text[],
-            at_most => %(limit)s, after_priorities => %(priorities)s::smallint[],
-            after_runs => %(runs)s::timestamptz[], after_ids => %(ids)s::uuid[],
+        """select * from queue.claim(worker => %(worker)s, kinds => %(kinds)b::text[],
+            at_most => %(limit)s, after_priorities => %(priorities)b::smallint[],
+            after_runs => %(runs)b::timestamptz[], after_ids => %(ids)b::uuid[],
             say_idle => %(say_idle)s)""",
         {
             "worker": worker,
@@ -103,12 +102,12 @@ async def heartbeat(db: Handle, beats: Sequence[Beat]) -> list[str]:
     """Extend leases. Per beat: ok, lease_lost, deadline_exceeded, or busy (being decided now)."""
     rows = await call(
         db,
-        """select * from queue.heartbeat(jobs => %(jobs)s::uuid[], tokens => %(tokens)s::uuid[],
-            progresses => %(progresses)s::jsonb[], chunks => %(chunks)s::text[])""",
+        """select * from queue.heartbeat(jobs => %(jobs)b::uuid[], tokens => %(tokens)b::uuid[],
+            progresses => %(progresses)b::text[]::jsonb[], chunks => %(chunks)b::text[])""",
         {
             "jobs": [beat.id for beat in beats],
             "tokens": [beat.token for beat in beats],
-            "progresses": [b.progress and Jsonb(dict(b.progress)) for b in beats],
+            "progresses": [b.progress and json.dumps(b.progress) for b in beats],
             "chunks": [beat.chunk for beat in beats],
         },
     )
@@ -119,8 +118,8 @@ async def hand_back(db: Handle, leases: Sequence[Lease]) -> list[str]:
     """Give leases back on a graceful stop, counting no attempt. Per lease: ok or lease_lost."""
     rows = await call(
         db,
-        """select * from queue.hand_back(jobs => %(jobs)s::uuid[],
-            tokens => %(tokens)s::uuid[]) order by ord""",
+        """select * from queue.hand_back(jobs => %(jobs)b::uuid[],
+            tokens => %(tokens)b::uuid[]) order by ord""",
         {"jobs": [lease.id for lease in leases], "tokens": [lease.token for lease in leases]},
     )
     return [row["code"] for row in rows]
