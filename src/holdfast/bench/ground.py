@@ -1,0 +1,82 @@
+"""A fresh database for a measurement, on the server at hand, dropped afterwards."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from holdfast.kernel import ledger
+from holdfast.postgres.install import install
+from holdfast.postgres.pool import Database
+from holdfast.postgres.server import EmbeddedServer
+from holdfast.postgres.walls import APPLICATION
+from holdfast.systems import accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A database with the schema installed; `app_url` is the application's, as in production."""
+
+    owner_url: str
+    app_url: str
+
+    async def open(self, *, combining: bool = False, most: int = 10) -> Database:
+        """Open a pool as the application's role."""
+        return await Database.open(
+            self.app_url, max_size=most, combining=combining, application_name="holdfast-bench"
+        )
+
+
+@contextlib.contextmanager
+def ground(server_url: str | None = None) -> Iterator[Ground]:
+    """Lend a fresh database on `server_url` (a role that may create databases), or embedded.
+
+    The embedded server is durable: what is measured includes waiting for the disk.
+    """
+    with contextlib.ExitStack() as stack:
+        if server_url is None:
+            home = Path(stack.enter_context(TemporaryDirectory(prefix="holdfast-bench-")))
+            # As the superuser: an autovacuum worker in the way of the drop is his to end.
+            server_url = stack.enter_context(EmbeddedServer(home)).url()
+        name = f"holdfast_bench_{os.getpid()}_{uuid4().hex[:8]}"
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        stack.callback(_drop, server_url, name)
+        owner_url = make_conninfo(server_url, dbname=name)
+        install(owner_url)
+        yield Ground(owner_url, make_conninfo(owner_url, options=f"-c role={APPLICATION}"))
+
+
+def _drop(server_url: str, name: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+async def people(db: Database, count: int, crystals: int = 10**12) -> list[UUID]:
+    """Make accounts that can pay for a whole measurement."""
+    made = []
+    for n in range(count):
+        account = await accounts.sign_in(db, kind="dev", subject=f"bench-{n}")
+        await ledger.grant(db, account_id=account.id, amount=crystals, key="bench")
+        made.append(account.id)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def held_snapshot(owner_url: str, *, hold: bool) -> AsyncIterator[None]:
+    """Keep a transaction open meanwhile, so that no dead row can be removed (or do nothing)."""
+    if not hold:
+        yield
+        return
+    async with await psycopg.AsyncConnection.connect(owner_url) as holder:
+        await holder.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await holder.execute("select txid_current(), count(*) from queue.job_ready")
+        yield
+        await holder.rollback()
