@@ -1,4 +1,4 @@
-"""The outbox: effects leave after the commit, in order per stream. A relay's side."""
+"""A relay's side of the outbox: lease streams, send, say what became of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,44 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from holdfast.errors import refusal
 from holdfast.postgres.call import call, call_one
 from holdfast.postgres.pool import Handle
 
-Outcome: TypeAlias = Literal["delivered", "cancelled", "failed", "dead", "skipped"]
+Outcome: TypeAlias = Literal["delivered", "cancelled", "failed", "later", "dead", "skipped"]
+
+
+class DeliveryFailed(Exception):
+    """It may work later. `retry_after`: seconds the receiver asked for, where it did."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class DeliveryRefused(Exception):
+    """It will never work: a dead letter at once."""
+
+
+class DeliveryPostponed(Exception):
+    """Not now, though nothing is wrong (quiet hours): again in `seconds`, counting no attempt."""
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class DeliveryPointless(Exception):
+    """Nobody is there any more, or what it speaks of is over: settled as cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One effect of a leased stream. `id` is stable over all deliveries; `seq` is its place.
 
-    `valid` is false when what it speaks of is no longer so: settle it as cancelled, do not send.
+    `source` is the id receivers know it by: of a copy in a channel's stream, the original's.
+    `channel` says who sends it. `valid` is false when what it speaks of is no longer so: settle it
+    as cancelled, do not send; a `conditional` one is asked about again by `still_valid` right
+    before sending. `blocks`: once dead it blocks its stream (settle as dead), else as skipped.
     """
 
     stream: UUID
@@ -30,11 +56,18 @@ class Effect:
     valid: bool
     request_id: str | None
     at: datetime
+    channel: str
+    source: UUID
+    conditional: bool
+    blocks: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a stream's effects up to `seq`. `retry` is seconds, for failed."""
+    """What became of a stream's effects up to `seq`. `retry` is seconds, for failed and later.
+
+    Delivered may speak of several at once; every other outcome of the next effect alone.
+    """
 
     stream: UUID
     token: UUID
@@ -54,7 +87,19 @@ async def lease(
             lease_seconds => %(seconds)s)""",
         {"streams": streams, "effects": effects, "seconds": seconds},
     )
-    return [Effect(**row) for row in rows]
+    return [Effect(**{name: row[name] for name in Effect.__slots__}) for row in rows]
+
+
+async def still_valid(db: Handle, effect: Effect) -> Literal["ok", "cancelled", "lease_lost"]:
+    """Ask, right before sending: is the lease ours, and does what it speaks of still hold?"""
+    row = await call_one(
+        db,
+        """select outbox.still_valid(stream => %(stream)s, token => %(token)s,
+            seq => %(seq)s) as answer""",
+        {"stream": effect.stream, "token": effect.token, "seq": effect.seq},
+    )
+    answer: Literal["ok", "cancelled", "lease_lost"] = row["answer"]
+    return answer
 
 
 async def settle(db: Handle, settlements: Sequence[Settlement]) -> list[str]:
@@ -86,22 +131,3 @@ async def release(db: Handle, leases: Sequence[tuple[UUID, UUID]]) -> int:
         {"streams": [s for s, _ in leases], "tokens": [t for _, t in leases]},
     )
     return int(row["released"])
-
-
-async def decide(
-    db: Handle,
-    *,
-    effect_id: UUID,
-    action: Literal["redrive", "skip"],
-    actor: str,
-    request_id: str | None = None,
-) -> None:
-    """Send a dead letter again, or pass it by. Raises NotFound when it is not dead."""
-    row = await call_one(
-        db,
-        """select outbox.decide(effect_id => %(effect)s, action => %(action)s,
-            actor => %(actor)s, request_id => %(request)s) as code""",
-        {"effect": effect_id, "action": action, "actor": actor, "request": request_id},
-    )
-    if row["code"] != "ok":
-        raise refusal(row["code"])
