@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,10 +62,17 @@ class Cluster:
         return name
 
     def drop(self, name: str) -> None:
+        statement = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+        until = time.monotonic() + 30
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
-            )
+            while True:
+                try:
+                    connection.execute(statement)
+                    break
+                except psycopg.errors.InsufficientPrivilege:  # autovacuum is there: it ends soon
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.05)
         self.made.remove(name)
 
 
