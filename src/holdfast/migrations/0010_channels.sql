@@ -77,7 +77,8 @@ begin
     insert into outbox.reader as r (bucket, account_id, person, locale, time_zone, quiet_from,
                                     quiet_until)
     values (new.bucket, new.id, coalesce(new.alias_of, new.id), new.locale, zone,
-            outbox._quiet_time(new.quiet_hours, 'from'), outbox._quiet_time(new.quiet_hours, 'until'))
+            outbox._quiet_time(new.quiet_hours, 'from'),
+            outbox._quiet_time(new.quiet_hours, 'until'))
     on conflict (bucket, account_id) do update
     set person = excluded.person, locale = excluded.locale, time_zone = excluded.time_zone,
         quiet_from = excluded.quiet_from, quiet_until = excluded.quiet_until;
