@@ -64,7 +64,7 @@ async def _round(db: Database, person: UUID, tag: str) -> None:
     await queue.hand_back(db, leases[5:])
     await queue.sweep(db)
     await queue.get(db, job_id=leases[0].id, owners=[person])
-    await queue.list_of(db, account_id=person, limit=5)
+    await queue.list_of(db, owners=[person], limit=5)
     await queue.watch(db, {leases[1].id: 0})
     await ledger.transactions(db, account_id=person, limit=5)
 

@@ -174,15 +174,23 @@ async def get(db: Handle, *, job_id: UUID, owners: Sequence[UUID] | None) -> Job
     return _job(rows[0])
 
 
+async def get_many(db: Handle, job_ids: Sequence[UUID]) -> list[Job]:
+    """Return those of the jobs that are there, whoever owns them, in no order."""
+    rows = await call(
+        db, "select * from queue.get_many(jobs => %(jobs)s::uuid[])", {"jobs": list(job_ids)}
+    )
+    return [_job(row) for row in rows]
+
+
 async def list_of(
-    db: Handle, *, account_id: UUID, before: UUID | None = None, limit: int = 50
+    db: Handle, *, owners: Sequence[UUID], before: UUID | None = None, limit: int = 50
 ) -> list[Job]:
-    """Return an account's jobs, newest first, those made before the job `before`."""
+    """Return the jobs of these accounts, newest first, those made before the job `before`."""
     rows = await call(
         db,
-        """select * from queue.list_of(account => %(account)s, before => %(before)s,
+        """select * from queue.list_of(owners => %(owners)s::uuid[], before => %(before)s,
             at_most => %(limit)s)""",
-        {"account": account_id, "before": before, "limit": limit},
+        {"owners": list(owners), "before": before, "limit": limit},
     )
     return [_job(row) for row in rows]
 
@@ -194,7 +202,7 @@ async def watch(db: Handle, seen: Mapping[UUID, int]) -> list[Watched]:
         "select * from queue.watch(jobs => %(jobs)b::uuid[], chunks_seen => %(seen)b::int[])",
         {"jobs": list(seen), "seen": list(seen.values())},
     )
-    return [Watched(**row) for row in rows]
+    return [Watched(**{name: row[name] for name in Watched.__slots__}) for row in rows]
 
 
 async def depth(db: Handle) -> list[Row]:

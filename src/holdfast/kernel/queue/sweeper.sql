@@ -78,13 +78,24 @@ returns setof queue.job_seen language sql stable as $$
       and (owners is null or s.account_id = any (owners))
 $$;
 
--- One account's jobs, newest first, those before a given id.
-create function queue.list_of(account uuid, before uuid, at_most int)
+-- Several jobs, whoever owns them: for a server that has judged who may see each.
+create function queue.get_many(jobs uuid[])
 returns setof queue.job_seen language sql stable as $$
-    select s.* from queue.job_seen s
-    where s.bucket = kernel.bucket_of(account) and s.account_id = account
-      and s.id < coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-    order by s.id desc
+    select s.* from unnest(jobs) as w(job)
+    join queue.job_seen s on s.bucket = kernel.bucket_of(w.job) and s.id = w.job
+$$;
+
+-- The jobs of a person (an account and its aliases), newest first, those before a given id.
+create function queue.list_of(owners uuid[], before uuid, at_most int)
+returns setof queue.job_seen language sql stable as $$
+    select found.* from unnest(owners) as o(owner)
+    cross join lateral (
+        select s.* from queue.job_seen s
+        where s.bucket = kernel.bucket_of(o.owner) and s.account_id = o.owner
+          and s.id < coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+        order by s.id desc
+        limit at_most) as found
+    order by found.id desc
     limit at_most
 $$;
 

@@ -1,0 +1,116 @@
+"""The OpenAPI document: FastAPI's, with every route's refusal codes and our own problem shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from holdfast import errors
+from holdfast.errors import HoldfastError
+from holdfast.web.problems import MEDIA_TYPE
+from holdfast.web.responses import Problem
+
+_METHODS = ("get", "put", "post", "delete", "patch")
+_TOKEN = [kind for kind in errors.classes() if issubclass(kind, errors.Unauthenticated)]
+# What any caller may meet, whatever the route says.
+_ALWAYS: tuple[type[HoldfastError], ...] = (
+    errors.BadRequest,
+    errors.RateLimited,
+    errors.Internal,
+    errors.Unavailable,
+    errors.Retryable,
+)
+_BODY: tuple[type[HoldfastError], ...] = (
+    errors.MalformedJson,
+    errors.PayloadTooLarge,
+    errors.UnsupportedMediaType,
+    errors.Invalid,
+)
+
+
+def build(app: FastAPI) -> dict[str, Any]:
+    """Return the document of `app`, built once."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    page = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        openapi_version="3.1.0",
+    )
+    schemas = page.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = Problem.model_json_schema()
+    page["components"]["securitySchemes"] = _SCHEMES
+    for path, operations in page["paths"].items():
+        for method in _METHODS:
+            if operation := operations.get(method):
+                _complete(path, operation)
+    app.openapi_schema = page
+    return page
+
+
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "deviceId": {"type": "apiKey", "in": "header", "name": "X-Device-Id"},
+    "deviceSecret": {"type": "apiKey", "in": "header", "name": "X-Device-Secret"},
+}
+_WHO = {"authorization", "x-device-id", "x-device-secret"}
+
+
+def _complete(path: str, operation: dict[str, Any]) -> None:
+    """Say who may ask, and list every refusal with its code."""
+    parameters = operation.get("parameters", [])
+    personal = any(parameter["name"].lower() in _WHO for parameter in parameters)
+    operation["parameters"] = [p for p in parameters if p["name"].lower() not in _WHO]
+    if personal:
+        operation["security"] = [{"bearer": []}, {"deviceId": [], "deviceSecret": []}]
+    responses = operation["responses"]
+    responses.pop("422", None) if "x-codes" not in responses.get("422", {}) else None
+    for kind in _met(path, operation, personal):
+        listed = responses.setdefault(str(kind.status), {"x-codes": []})
+        codes = listed.setdefault("x-codes", [])
+        if kind.code not in codes:
+            codes.append(kind.code)
+    for status, response in responses.items():
+        if "x-codes" in response:
+            responses[status] = _refusal(response.pop("x-codes"))
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _met(path: str, operation: dict[str, Any], personal: bool) -> Iterator[type[HoldfastError]]:
+    yield from _ALWAYS
+    if personal:
+        yield from _TOKEN
+        yield from (errors.DeviceIdInvalid, errors.DeviceSecretMalformed)
+    if "requestBody" in operation:
+        yield from _BODY
+    elif any(p["in"] == "query" for p in operation["parameters"]):
+        yield errors.Invalid
+    if "{" in path:
+        yield errors.NotFound
+    if any(p["name"].lower() == "idempotency-key" for p in operation["parameters"]):
+        yield from (errors.IdempotencyKeyMalformed, errors.IdempotencyInFlight)
+
+
+def _refusal(codes: list[str]) -> dict[str, Any]:
+    """Describe one status: its codes, each with its sentence."""
+    kinds = [kind for code in codes if (kind := errors.by_code(code))]
+    return {
+        "description": "; ".join(f"`{kind.code}`: {kind().title()}" for kind in kinds),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "allOf": [
+                        {"$ref": "#/components/schemas/Problem"},
+                        {"properties": {"code": {"enum": sorted(codes)}}},
+                    ]
+                }
+            }
+        },
+    }
