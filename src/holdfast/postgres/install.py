@@ -22,6 +22,7 @@ from holdfast.postgres.sources import Sources, digest_of
 
 _LOCK = 0x486F6C6466617374  # "Holdfast"
 _ATTEMPTS = 5
+_LOCK_WITHIN = "5s"
 _VERBS = "verbs"  # the row of kernel.migration that says which verbs are installed
 
 _Connection = psycopg.Connection[Any]
@@ -93,7 +94,7 @@ def _inside(
     force: bool,
 ) -> Installed:
     connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
-    connection.execute("set local lock_timeout = '5s'")
+    connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_WITHIN])
     connection.execute("set local client_min_messages = warning")
     applied = _applied(connection)
     for file in sources.migration_files():

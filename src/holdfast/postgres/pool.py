@@ -23,6 +23,7 @@ from holdfast.postgres.failures import error_for
 Row: TypeAlias = dict[str, Any]
 
 _PATIENCE = 5.0  # seconds a caller waits for a connection, before it is an outage
+_OPEN_WITHIN = 15.0
 _REVIVE_FIRST, _REVIVE_MOST = 0.1, 1.0
 
 
@@ -93,7 +94,7 @@ class Database:
         )
         self = cls(pool, combining=combining)
         try:
-            await pool.open(wait=True, timeout=_PATIENCE)
+            await pool.open(wait=True, timeout=_OPEN_WITHIN)
         except PoolTimeout as problem:
             raise Unavailable(reason=str(problem)) from problem
         return self

@@ -15,6 +15,8 @@ import psycopg
 from psycopg import sql
 
 from holdfast.errors import Internal
+from holdfast.postgres.call import call_one
+from holdfast.postgres.pool import Handle
 
 APPLICATION, DEFINER = "holdfast_app", "holdfast_definer"
 DIGEST = "1"  # raised when what is built here changes
@@ -265,3 +267,49 @@ def _on_verbs(verbs: Sequence[_Verb], schemas: Sequence[str], roles: Roles) -> l
             )
         )
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness:
+    """A wall that does not stand for this connection: a code, and a sentence for the operator."""
+
+    code: str
+    sentence: str
+
+
+_WEAK = {
+    "superuser": "The application connects as a superuser: no privilege holds it back.",
+    "owner": "The application connects as the owner of the tables and may write them directly; "
+    "only the guards' triggers are left. Connect as a member of holdfast_app.",
+    "writes": "The application's role was granted direct writes on tables; revoke them.",
+    "reset": "The application connects as a stronger role and only takes holdfast_app on: SQL of "
+    "its own could put it off. Connect as a role that is a member of holdfast_app only.",
+    "one_role": "Verbs run as the owner of the tables, as this server has no role "
+    "holdfast_definer: entries and audit are append-only by their triggers alone.",
+}
+
+_WEAKER = """
+    with tables as (
+        select c.oid, c.relowner from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p') and n.nspname = any (%(schemas)s)
+    ), me as (
+        select rolsuper as superuser from pg_roles where rolname = current_user
+    )
+    select me.superuser,
+           not me.superuser and exists (
+               select from tables t where pg_has_role(t.relowner, 'usage')) as owner,
+           not me.superuser and exists (
+               select from tables t where has_table_privilege(t.oid, 'update, delete, truncate')
+               and not pg_has_role(t.relowner, 'usage')) as writes,
+           not me.superuser and session_user <> current_user as reset,
+           exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                   where n.nspname = any (%(schemas)s) and p.prosecdef
+                     and p.proowner in (select relowner from tables)) as one_role
+    from me
+"""
+
+
+async def weaknesses(db: Handle, schemas: Sequence[str]) -> list[Weakness]:
+    """Return which walls do not stand for who is connected here, for `doctor` and `/readyz`."""
+    row = await call_one(db, _WEAKER, {"schemas": [*schemas]})
+    return [Weakness(code, sentence) for code, sentence in _WEAK.items() if row[code]]
