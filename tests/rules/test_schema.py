@@ -23,7 +23,7 @@ REFERENCE = {
     "kernel.migration",
     "kernel.setting",
     "ledger.price",
-    "outbox.webhook",
+    "outbox.kind",
     "projects.stage",
     "projects.template",
     "queue.idle",
