@@ -1,0 +1,232 @@
+-- Desks: where orders wait and who works on them.
+--
+-- The rules of who may do what stand once, in _judge: the verbs ask it under the order's lock,
+-- and `allowed` asks it for every verb at once, so what a button promises is what a try gets.
+
+select transitions.declare('order', 'orders.order', $$
+    PENDING, PROCESSING, COMPLETED, CANCELLED
+    take:          PENDING → PROCESSING (operator of the desk) as ASSIGNED_TO_OPERATOR
+    take_next:     PENDING → PROCESSING (operator of the desk) as ASSIGNED_TO_OPERATOR
+    release:       PROCESSING → PENDING (holder)
+    lease_expired: PROCESSING → PENDING (sweeper)
+    reassign:      PROCESSING → PROCESSING (supervisor)
+    complete:      PROCESSING → COMPLETED (holder)
+    cancel:        PENDING | PROCESSING → CANCELLED (customer, operator, holder, supervisor)
+$$);
+
+-- An order as people see it: with its desk's name and its holder's.
+create view orders.order_seen as
+    select o.bucket, o.id, o.desk_id, d.name as desk, o.status, o.title, o.details, o.priority,
+           o.customer_id, o.assigned_operator_id, s.name as holder_name, o.assigned_at,
+           o.lease_until, o.due_at, o.breached_at, o.version, o.created_at, o.finished_at
+    from orders.order o
+    join orders.desk d on d.bucket = o.bucket and d.id = o.desk_id
+    left join orders.seat s on s.bucket = o.bucket and s.desk_id = o.desk_id
+         and s.operator_id = o.assigned_operator_id;
+
+create function orders._home(desk text) returns smallint
+language sql immutable parallel safe
+return get_byte(sha256(convert_to(desk, 'UTF8')), 0)::smallint;
+
+create function orders._desk(called text) returns orders.desk
+language plpgsql stable as $$
+declare
+    found_desk orders.desk;
+begin
+    select * into found_desk from orders.desk d
+    where d.bucket = orders._home(called) and d.name = called;
+    return found_desk;
+end $$;
+
+create function orders._works_at(d orders.desk, who orders.caller) returns boolean
+language plpgsql stable as $$
+begin
+    return case
+        when who.role in ('supervisor', 'admin') then true
+        when who.role is distinct from 'operator' then false
+        when not d.closed then true
+        else exists (select from orders.seat s where s.bucket = d.bucket and s.desk_id = d.id
+                     and s.operator_id = any (who.family) and s.named) end;
+end $$;
+
+create function orders._most(d orders.desk) returns bigint
+language plpgsql stable as $$
+begin
+    return coalesce(d.wip_limit, kernel.setting_number('order_wip_limit'));
+end $$;
+
+-- Whether an operator may hold one more at this desk. Says the truth to whoever locked the seat.
+create function orders._has_room(d orders.desk, operator_id uuid) returns boolean
+language plpgsql stable as $$
+#variable_conflict use_variable
+begin
+    return (select count(*) from orders.order o
+            where o.bucket = d.bucket and o.desk_id = d.id
+              and o.assigned_operator_id = operator_id and o.status = 'PROCESSING')
+           < orders._most(d);
+end $$;
+
+-- What a try of `verb` on this order would get: ok, own (taking what one has), or the refusal.
+create function orders._judge(
+    verb text, o orders.order, works_here boolean, has_room boolean, who orders.caller)
+returns text language plpgsql immutable as $$
+declare
+    theirs   boolean := o.customer_id = any (who.family);
+    holds    boolean := o.status = 'PROCESSING' and o.assigned_operator_id = any (who.family);
+    lost     boolean := o.past_holders && who.family;
+    finished boolean := o.status in ('COMPLETED', 'CANCELLED');
+    above    boolean := who.role in ('supervisor', 'admin');
+begin
+    return case
+        when o.id is null or (coalesce(who.role, 'user') = 'user' and not theirs)
+            then 'order_not_found'
+        when verb = 'take' then case
+            when not works_here then 'forbidden'
+            when holds then 'own'
+            when o.status = 'PROCESSING' then 'order_already_assigned'
+            when finished then 'order_not_pending'
+            when not has_room then 'wip_limit_reached'
+            else 'ok' end
+        when verb = 'reassign' then case
+            when not above then 'forbidden'
+            when o.status <> 'PROCESSING' then 'order_not_processing'
+            else 'ok' end
+        when verb = 'cancel' then case
+            when holds or (above and not finished) then 'ok'
+            when o.status = 'PENDING' and (theirs or works_here) then 'ok'
+            when lost then 'lease_lost'
+            when finished and (theirs or works_here) then 'order_not_pending'
+            else 'forbidden' end
+        else case       -- release, complete, heartbeat: the holder's
+            when holds then 'ok'
+            when lost then 'lease_lost'
+            when finished and o.assigned_operator_id = any (who.family)
+                then 'order_not_processing'
+            else 'forbidden' end
+        end;
+end $$;
+
+-- Every verb with the outcome a try would have, for buttons.
+create function orders._allowed(o orders.order, d orders.desk, who orders.caller)
+returns jsonb language plpgsql stable as $$
+declare
+    works boolean := orders._works_at(d, who);
+    room  boolean := not works or o.status <> 'PENDING' or orders._has_room(d, who.id);
+begin
+    return (
+        select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                   'action', x.verb, 'allowed', x.code in ('ok', 'own'),
+                   'reason', case when x.code not in ('ok', 'own') then x.code end))
+                   order by x.n)
+        from (select v.verb, v.n, orders._judge(v.verb, o, works, room, who) as code
+              from unnest(array['take', 'release', 'complete', 'heartbeat', 'reassign', 'cancel'])
+                   with ordinality as v(verb, n)) x);
+end $$;
+
+-- The answer of a verb: its code, and the order as it is now. Nothing of an order is shown to
+-- somebody to whom it does not exist.
+create function orders._tell(outcome text, order_id uuid, who orders.caller)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+language plpgsql stable as $$
+#variable_conflict use_variable
+declare
+    o orders.order;
+    d orders.desk;
+begin
+    code := outcome;
+    if outcome not in ('order_not_found', 'desk_not_found', 'empty') then
+        select * into strict o from orders.order x
+        where x.bucket = kernel.bucket_of(order_id) and x.id = order_id;
+        select * into strict d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
+        select * into strict seen from orders.order_seen x
+        where x.bucket = o.bucket and x.id = o.id;
+        allowed := orders._allowed(o, d, who);
+        most := orders._most(d);
+    end if;
+    return next;
+end $$;
+select kernel.plan_by_index('orders._tell');
+
+-- One trace of a move: the audit row and the effect, under one id, in the order's stream.
+create function orders._trace(
+    o orders.order, action text, topic text, from_status text, actor text, old_value text,
+    new_value text, reason text, request_id text, at timestamptz)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+declare
+    event uuid := kernel.new_id(o.bucket);
+begin
+    perform outbox._lock(array[o.id], true);
+    insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status, actor,
+                             old_value, new_value, reason, request_id, at)
+    values (o.bucket, o.id, event, 'order', action, from_status, o.status, actor, old_value,
+            new_value, reason, request_id, at);
+    perform outbox._append(array[o.id], array[event], array[topic],
+        array[jsonb_strip_nulls(jsonb_build_object(
+            'order', o.id, 'desk', o.desk_id, 'customer', o.customer_id,
+            'operator', o.assigned_operator_id, 'status', o.status, 'version', o.version))],
+        array[request_id], at);
+end $$;
+
+-- Makes a desk, or changes what is given of it; nulls leave it as it is.
+create function orders.open_desk(
+    called text, role text, closed boolean default null, lease_seconds int default null,
+    wip_limit int default null, sla_seconds int default null)
+returns table (code text, created boolean, desk_id uuid, desk text, is_closed boolean,
+               lease bigint, most bigint, sla bigint)
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    fresh uuid := kernel.new_id(orders._home(called));
+    d     orders.desk;
+begin
+    if role not in ('supervisor', 'admin') then
+        code := 'forbidden';
+        return next;
+        return;
+    end if;
+    insert into orders.desk (bucket, id, name, created_at)
+    values (kernel.bucket_of(fresh), fresh, called, kernel.now())
+    on conflict on constraint desk_bucket_name_key do nothing;
+    created := found;
+    update orders.desk x
+    set closed = coalesce(closed, x.closed),
+        lease_seconds = coalesce(lease_seconds, x.lease_seconds),
+        wip_limit = coalesce(wip_limit, x.wip_limit),
+        sla_seconds = coalesce(sla_seconds, x.sla_seconds)
+    where x.bucket = orders._home(called) and x.name = called
+    returning x.* into d;
+    code := 'ok';
+    desk_id := d.id; desk := d.name; is_closed := d.closed;
+    lease := coalesce(d.lease_seconds, kernel.setting_number('order_lease_seconds'));
+    most := orders._most(d);
+    sla := coalesce(d.sla_seconds, kernel.setting_number('order_sla_seconds'));
+    return next;
+end $$;
+
+-- Names an operator for a desk, or takes the name back. The first name closes the desk to others.
+create function orders.name_operator(
+    desk text, operator_id uuid, operator_role text, operator_name text, role text,
+    named boolean default true)
+returns text language plpgsql as $$
+#variable_conflict use_variable
+declare
+    d orders.desk := orders._desk(desk);
+begin
+    if role not in ('supervisor', 'admin') then
+        return 'forbidden';
+    elsif d.id is null then
+        return 'desk_not_found';
+    elsif named and coalesce(operator_role, 'user') = 'user' then
+        return 'operator_not_found';
+    end if;
+    insert into orders.seat (bucket, desk_id, operator_id, name, named)
+    values (d.bucket, d.id, operator_id, operator_name, named)
+    on conflict on constraint seat_pkey do update
+    set named = excluded.named, name = coalesce(excluded.name, orders.seat.name);
+    if named then
+        update orders.desk x set closed = true
+        where x.bucket = d.bucket and x.id = d.id and not x.closed;
+    end if;
+    return 'ok';
+end $$;

@@ -1,0 +1,216 @@
+-- Taking: the moment at which two operators want one order.
+--
+-- The broken way read the order, found it PENDING, and wrote. Here the claim is one UPDATE that
+-- names the state it starts from, so of any number of operators the database lets one through; the
+-- others read, in the same round trip, who it was. Before it the operator's seat is locked and
+-- what he holds is counted: two takes of one operator follow one another, and the second sees the
+-- first. The audit row and the effect are part of the same transaction: if they cannot be written,
+-- the order was not taken.
+--
+-- Lock order, everywhere in this system: seat, order, stream; in id order within each.
+
+-- Takes one order. Outcomes: ok (also for what one holds already: nothing changes then),
+-- order_already_assigned, order_not_pending, order_not_found, forbidden, wip_limit_reached,
+-- version_mismatch (where if_version is given).
+create function orders.take(
+    order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
+    actor_name text default null, request_id text default null, if_version int default null,
+    dry_run boolean default false)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    who orders.caller := row(actor, coalesce(family, array[actor]), role, actor_name, request_id);
+    o   orders.order;
+    d   orders.desk;
+    outcome text;
+begin
+    -- Without a lock: whoever comes too late is answered from what is committed, and waits for
+    -- nobody.
+    select * into o from orders.order x
+    where x.bucket = kernel.bucket_of(order_id) and x.id = order_id;
+    select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
+    outcome := orders._try_take(o, d, who, if_version, dry_run);
+    return query select * from orders._tell(outcome, order_id, who);
+end $$;
+select kernel.plan_by_index('orders.take');
+
+create function orders._try_take(
+    o orders.order, d orders.desk, who orders.caller, if_version int, dry_run boolean)
+returns text language plpgsql as $$
+#variable_conflict use_variable
+declare
+    works_here boolean;
+    outcome    text;
+begin
+    works_here := orders._works_at(d, who);
+    loop
+        outcome := orders._judge('take', o, works_here, true, who);
+        if outcome <> 'order_not_found' and if_version <> o.version then
+            return 'version_mismatch';
+        elsif outcome <> 'ok' then
+            return case outcome when 'own' then 'ok' else outcome end;
+        end if;
+        if dry_run then
+            return case when orders._has_room(d, who.id) then 'ok' else 'wip_limit_reached' end;
+        end if;
+        perform orders._sit(d, who.id, who.name);
+        if not orders._has_room(d, who.id) then
+            return 'wip_limit_reached';
+        elsif orders._claim(o, d, who) then
+            return 'ok';
+        end if;
+        -- Somebody was faster. Read again what he made of it; back to PENDING is a new try.
+        select * into strict o from orders.order x where x.bucket = o.bucket and x.id = o.id;
+    end loop;
+end $$;
+
+-- Locks an operator's seat at a desk; makes it where he never sat there.
+create function orders._sit(d orders.desk, operator_id uuid, operator_name text)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+declare
+    seat orders.seat;
+begin
+    select * into seat from orders.seat s
+    where s.bucket = d.bucket and s.desk_id = d.id and s.operator_id = operator_id for update;
+    if not found then
+        insert into orders.seat (bucket, desk_id, operator_id, name)
+        values (d.bucket, d.id, operator_id, operator_name)
+        on conflict on constraint seat_pkey do nothing;
+        select * into strict seat from orders.seat s
+        where s.bucket = d.bucket and s.desk_id = d.id and s.operator_id = operator_id for update;
+    end if;
+    if operator_name <> coalesce(seat.name, '') then
+        update orders.seat s set name = operator_name
+        where s.bucket = d.bucket and s.desk_id = d.id and s.operator_id = operator_id;
+    end if;
+end $$;
+
+-- The claim itself, with its traces; false when the order was no longer free.
+create function orders._claim(o orders.order, d orders.desk, who orders.caller)
+returns boolean language plpgsql as $$
+declare
+    moment timestamptz := kernel.now();
+begin
+    update orders.order x
+    set status = 'PROCESSING', assigned_operator_id = who.id, assigned_at = moment,
+        lease_until = moment + orders._lease(d), version = x.version + 1,
+        past_holders = array_remove(x.past_holders, who.id)
+    where x.bucket = o.bucket and x.id = o.id and x.status = 'PENDING'
+    returning x.* into o;
+    if not found then
+        return false;
+    end if;
+    perform orders._trace(o, 'ASSIGNED_TO_OPERATOR', 'orders.taken', 'PENDING', who.id::text, null,
+                          who.id::text, null, who.request_id, moment);
+    return true;
+end $$;
+
+create function orders._lease(d orders.desk) returns interval
+language plpgsql stable as $$
+begin
+    return make_interval(secs => coalesce(d.lease_seconds,
+                                          kernel.setting_number('order_lease_seconds')));
+end $$;
+
+-- Takes the order of highest priority, then the oldest, that nobody is taking right now. Outcomes:
+-- ok, empty, wip_limit_reached, forbidden, desk_not_found. A taker that dies gives it back.
+create function orders.take_next(
+    desk text, actor uuid, role text default 'operator', family uuid[] default null,
+    actor_name text default null, request_id text default null)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    who orders.caller := row(actor, coalesce(family, array[actor]), role, actor_name, request_id);
+    d   orders.desk := orders._desk(desk);
+    o   orders.order;
+begin
+    code := case when d.id is null then 'desk_not_found'
+                 when not orders._works_at(d, who) then 'forbidden' end;
+    if code is null then
+        perform orders._sit(d, who.id, who.name);
+        most := orders._most(d);
+        code := case when not orders._has_room(d, who.id) then 'wip_limit_reached' end;
+    end if;
+    if code is null then
+        select * into o from orders.order x
+        where x.bucket = d.bucket and x.desk_id = d.id and x.status = 'PENDING'
+        order by x.priority desc, x.id
+        limit 1
+        for update skip locked;
+        code := case when not found then 'empty' end;
+    end if;
+    if code is not null then
+        return next;
+        return;
+    end if;
+    perform orders._claim(o, d, who);
+    return query select * from orders._tell('ok', o.id, who);
+end $$;
+select kernel.plan_by_index('orders.take_next');
+
+-- Takes several, in the order named, each with the outcome a single take would have; an id named
+-- twice is judged once. Everything is locked beforehand, in lock order, so that two operators
+-- who name the same orders in different order do not wait for each other.
+create function orders.take_each(
+    order_ids uuid[], actor uuid, role text default 'operator', family uuid[] default null,
+    actor_name text default null, request_id text default null)
+returns table (ord int, order_id uuid, code text, seen orders.order_seen, allowed jsonb,
+               most bigint)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    who  orders.caller := row(actor, coalesce(family, array[actor]), role, actor_name,
+                              request_id);
+    each record;
+    o    orders.order;
+    d    orders.desk;
+    outcome text;
+begin
+    perform orders._lock_each(order_ids, case when role <> 'user' then actor end, actor_name);
+    for each in select * from orders._named_once(order_ids) loop
+        select * into o from orders.order x
+        where x.bucket = kernel.bucket_of(each.id) and x.id = each.id;
+        select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
+        outcome := orders._try_take(o, d, who, null, false);
+        return query select each.n, each.id, t.code, t.seen, t.allowed, t.most
+            from orders._tell(outcome, each.id, who) t;
+    end loop;
+end $$;
+select kernel.plan_by_index('orders.take_each');
+
+create function orders._named_once(order_ids uuid[])
+returns table (id uuid, n int) language plpgsql immutable as $$
+begin
+    return query
+    select u.id, min(u.n)::int from unnest(order_ids) with ordinality as u(id, n)
+    group by u.id order by min(u.n);
+end $$;
+
+-- The seats of one operator (where one is named) at the orders' desks, the orders, their streams.
+create function orders._lock_each(order_ids uuid[], operator_id uuid, operator_name text)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+declare
+    desks orders.desk[];
+    d     orders.desk;
+begin
+    select array_agg(x order by x.id) into desks from orders.desk x
+    where (x.bucket, x.id) in (
+        select o.bucket, o.desk_id from unnest(order_ids) u(id)
+        join orders.order o on o.bucket = kernel.bucket_of(u.id) and o.id = u.id);
+    if desks is null then
+        return;
+    end if;
+    if operator_id is not null then
+        foreach d in array desks loop
+            perform orders._sit(d, operator_id, operator_name);
+        end loop;
+    end if;
+    perform 1 from (select distinct u.id from unnest(order_ids) u(id)) u
+    join orders.order o on o.bucket = kernel.bucket_of(u.id) and o.id = u.id
+    order by o.id for update of o;
+    perform outbox._lock(order_ids, true);
+end $$;
