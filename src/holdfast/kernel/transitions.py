@@ -40,6 +40,26 @@ class Machine:
         return "\n".join(lines)
 
 
+async def declare(owner: Handle, *, machine: str, entity: str, edges: str) -> None:
+    """Declare the life cycle of a table of yours, and put up its guards.
+
+    `entity` is the table (`shop.parcel`) with columns `id uuid` and `status text`; `edges` is the
+    notation of the .sql files: the statuses in the first line, then `verb: from → to (who)`. From
+    then on only declared moves pass, for every program, and each leaves a trace. Needs the
+    connection of the table's owner, with the owner's rights in Holdfast. Raises Internal where
+    the text cannot be read.
+    """
+    await call(
+        owner,
+        """select transitions.declare(machine => %(machine)s, entity => %(entity)s,
+            edges => %(edges)s)""",
+        {"machine": machine, "entity": entity, "edges": edges},
+    )
+    await call(
+        owner, "select transitions._raise_guards(called => %(machine)s)", {"machine": machine}
+    )
+
+
 async def machines(db: Handle) -> list[Machine]:
     """Return every machine of this installation."""
     rows = await call(db, "select * from transitions.machines()")

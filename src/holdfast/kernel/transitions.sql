@@ -76,13 +76,24 @@ begin
                    entity, writer, machine);
 end $$;
 
--- Called by the installer after every machine has been declared.
+-- A machine declared later, on a user's own table: its moves are always somebody's own SQL.
+create function transitions._raise_guards(called text)
+returns void language plpgsql as $$
+declare
+    m transitions.machine;
+begin
+    select * into strict m from transitions.machine x where x.machine = called;
+    perform transitions._guard(m.machine, m.entity, m.initial, '');
+end $$;
+
+-- Called by the installer after every machine has been declared. A user's table may be gone.
 create function transitions.install(writer text)
 returns int language plpgsql as $$
 declare
     m     transitions.machine;
     built int := 0;
 begin
+    delete from transitions.machine x where to_regclass(x.entity) is null;
     for m in select * from transitions.machine order by machine loop
         perform transitions._guard(m.machine, m.entity, m.initial, writer);
         built := built + 1;

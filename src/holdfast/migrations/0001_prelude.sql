@@ -176,17 +176,18 @@ create trigger never_truncated before truncate on audit.event
 
 -- A move made by hand-written SQL leaves its trace too. The verbs write their own (they know
 -- the actor and the request), so this trigger is created with a condition on the current user.
+-- It writes as the definer, so that a user's own table may have a machine too: whoever moves its
+-- rows has no right to write audit rows himself.
 create function audit.trace_raw() returns trigger
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    row_now jsonb := to_jsonb(new);
-    row_id  uuid := (row_now ->> 'id')::uuid;
+    row_id uuid := (to_jsonb(new) ->> 'id')::uuid;
+    home   smallint := kernel.bucket_of(row_id);
 begin
     insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status,
-                             actor, request_id, at)
-    values ((row_now ->> 'bucket')::smallint, row_id,
-            kernel.new_id((row_now ->> 'bucket')::smallint), tg_argv[0], tg_argv[0] || '.raw_sql',
-            to_jsonb(old) ->> 'status', row_now ->> 'status', 'sql:' || current_user, null,
+                             actor, at)
+    values (home, row_id, kernel.new_id(home), tg_argv[0], tg_argv[0] || '.raw_sql',
+            to_jsonb(old) ->> 'status', to_jsonb(new) ->> 'status', 'sql:' || session_user,
             kernel.now());
     return null;
 end $$;
