@@ -1,0 +1,256 @@
+-- Accounts: one account per person however many requests arrive at once, one wallet, one welcome
+-- bonus, ever.
+--
+-- The hard part is the first call, made fifty times at once. The identity row decides: one call
+-- inserts it and makes the account, the others wait on its unique key and find it. No lock is taken
+-- for somebody who is known; that path reads, and is one statement.
+--
+-- A device proves itself by a secret that the client made and sends from the first call on. It is
+-- registered with the identity, in the same insert, so parallel first calls agree on it.
+
+select transitions.declare('account', 'accounts.account', $$
+    ACTIVE, LINKED, ERASED
+    link:  ACTIVE → LINKED (its person)
+    erase: ACTIVE | LINKED → ERASED (its person, admin)
+$$);
+
+create function accounts._bucket(kind text, subject text) returns smallint
+language sql immutable parallel safe
+return get_byte(sha256(convert_to(kind || ':' || subject, 'UTF8')), 0)::smallint;
+
+-- Equal without telling by the time it takes how much of it is equal: what is compared are hashes
+-- with a salt that nobody knows.
+create function accounts._same(a bytea, b bytea) returns boolean language plpgsql as $$
+declare
+    salt bytea := uuid_send(gen_random_uuid());
+begin
+    return sha256(salt || a) = sha256(salt || b);
+end $$;
+
+-- What is known of identities, in one read; account_id is null for an unknown one. A linked
+-- identity leads to the account that its own has become an alias of.
+create function accounts._find(kinds text[], subjects text[])
+returns table (ord int, account_id uuid, status text, role text, name text, locale text,
+               time_zone text, quiet_hours jsonb, created_at timestamptz, balance bigint,
+               held bigint, family uuid[], welcomed boolean, secret_hash bytea,
+               linked_at timestamptz)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    return query
+    select u.ord::int, a.id, a.status, a.role, a.name, a.locale, a.time_zone, a.quiet_hours,
+           a.created_at, w.balance, w.held,
+           a.id || array(select x.id from accounts.account x where x.alias_of = a.id order by x.id),
+           w.account_id is not null and (not a.welcome_due or exists (
+               select from ledger.entry e where e.bucket = a.bucket and e.account_id = a.id
+               and e.cause = 'grant:welcome' and e.kind = 'grant')),
+           i.secret_hash, i.linked_at
+    from unnest(kinds, subjects) with ordinality as u(kind, subject, ord)
+    left join accounts.identity i on i.bucket = accounts._bucket(u.kind, u.subject)
+         and i.kind = u.kind and i.subject = u.subject
+    left join accounts.account o on o.bucket = kernel.bucket_of(i.account_id)
+         and o.id = i.account_id
+    left join accounts.account a on a.bucket = kernel.bucket_of(coalesce(o.alias_of, o.id))
+         and a.id = coalesce(o.alias_of, o.id)
+    left join ledger.wallet w on w.bucket = a.bucket and w.account_id = a.id
+         and w.asset = 'crystal'
+    order by i.bucket, u.kind, u.subject, u.ord;
+end $$;
+select kernel.plan_by_index('accounts._find');
+
+-- Signs people in by identities that were verified outside; whoever is new gets his account. One
+-- statement either way. Outcomes: ok, device_secret_required, device_secret_invalid, device_linked,
+-- rate_limited (unknown, and may_create is false). `secrets` are hashes; `required` says whether a
+-- device needs one. `impersonators` are those who look through a person's eyes, in `sessions`.
+create function accounts.sign_in(
+    kinds text[], subjects text[], names text[], secrets bytea[], required boolean[],
+    may_create boolean[], impersonators text[], sessions text[], wait boolean default true)
+returns table (ord int, code text, account_id uuid, created boolean, status text, role text,
+               name text, locale text, time_zone text, quiet_hours jsonb, created_at timestamptz,
+               balance bigint, held bigint, family uuid[], welcomed boolean)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    f   record;
+    n   int;
+begin
+    for f in select * from accounts._find(kinds, subjects) loop
+        n := f.ord; created := false;
+        if f.account_id is null then
+            code := case when not may_create[n] then 'rate_limited'
+                         when kinds[n] = 'device' and secrets[n] is null and required[n]
+                         then 'device_secret_required' end;
+            if code is null then
+                created := accounts._register(kinds[n], subjects[n], names[n], secrets[n]);
+                select * into f from accounts._find(array[kinds[n]], array[subjects[n]]);
+            end if;
+        else
+            code := null;
+        end if;
+        if code is null and kinds[n] = 'device' then
+            code := accounts._judge_device(subjects[n], secrets[n], required[n], f.secret_hash,
+                                           f.linked_at);
+        end if;
+        ord := n; code := coalesce(code, 'ok');
+        if code = 'ok' then
+            if not f.welcomed then
+                perform accounts._make_good(f.account_id);
+                select * into f from accounts._find(array[kinds[n]], array[subjects[n]]);
+            end if;
+            if impersonators[n] is not null then
+                perform accounts._trace_impersonator(f.account_id, impersonators[n], sessions[n]);
+            end if;
+            account_id := f.account_id; status := f.status; role := f.role; name := f.name;
+            locale := f.locale; time_zone := f.time_zone; quiet_hours := f.quiet_hours;
+            created_at := f.created_at; balance := f.balance; held := f.held;
+            family := f.family; welcomed := f.welcomed;
+        end if;
+        return next;
+    end loop;
+end $$;
+
+-- One identity and its account, unless somebody was faster. The account is born in the identity's
+-- bucket. A person who was here before and was erased gets no second bonus.
+create function accounts._register(kind text, subject text, called text, secret bytea)
+returns boolean language plpgsql as $$
+#variable_conflict use_variable
+declare
+    home  smallint := accounts._bucket(kind, subject);
+    fresh uuid := kernel.new_id(home);
+begin
+    insert into accounts.identity (bucket, kind, subject, account_id, secret_hash, created_at)
+    values (home, kind, subject, fresh, secret, kernel.now())
+    on conflict on constraint identity_pkey do nothing;
+    if not found then
+        return false;
+    end if;
+    insert into accounts.account (bucket, id, name, welcome_due)
+    values (home, fresh, called, not accounts._was_here(kind, subject));
+    return true;
+end $$;
+
+create function accounts._hash(kind text, subject text) returns bytea
+language plpgsql stable as $$
+declare
+    key bytea := (select k.key from accounts._key k);
+begin
+    return sha256(key || sha256(key || convert_to(kind || ':' || subject, 'UTF8')));
+end $$;
+
+create function accounts._was_here(kind text, subject text) returns boolean
+language plpgsql as $$
+begin
+    return exists (select from accounts.past_person p
+                   where p.bucket = accounts._bucket(kind, subject)
+                     and p.hash = accounts._hash(kind, subject));
+end $$;
+
+-- Null when the device may pass. One that was known by its id alone registers the first secret
+-- that it brings.
+create function accounts._judge_device(
+    device text, secret bytea, required boolean, registered bytea, linked_at timestamptz)
+returns text language plpgsql as $$
+#variable_conflict use_variable
+begin
+    if registered is null and secret is not null then
+        update accounts.identity i set secret_hash = secret
+        where i.bucket = accounts._bucket('device', device) and i.kind = 'device'
+          and i.subject = device and i.secret_hash is null;
+        select i.secret_hash into registered from accounts.identity i
+        where i.bucket = accounts._bucket('device', device) and i.kind = 'device'
+          and i.subject = device;
+    end if;
+    return case
+        when secret is null and (required or registered is not null) then 'device_secret_required'
+        when secret is not null and not accounts._same(secret, registered)
+        then 'device_secret_invalid'
+        when linked_at is not null then 'device_linked' end;
+end $$;
+
+-- Keyed 'grant:welcome' on the person: never on a text that can be renamed or translated.
+create function accounts._pay_welcome_bonus(account uuid, moment timestamptz)
+returns bigint language plpgsql as $$
+declare
+    bonus bigint := kernel.setting_number('welcome_bonus');
+begin
+    if bonus > 0 then
+        return ledger._grant(account, 'crystal', bonus, 'welcome', 'bonus', 'grant:welcome',
+                             moment);
+    end if;
+    return null;
+end $$;
+
+-- For accounts made before there were bonuses (or wallets): what is missing is made good, once.
+create function accounts._make_good(account uuid) returns void language plpgsql as $$
+declare
+    home smallint := kernel.bucket_of(account);
+begin
+    insert into ledger.wallet (bucket, account_id, asset) values (home, account, 'crystal')
+    on conflict do nothing;
+    insert into outbox.stream (bucket, stream) values (home, account) on conflict do nothing;
+    if exists (select from accounts.account a
+               where a.bucket = home and a.id = account and a.welcome_due) then
+        perform ledger._lock(array[account], true);
+        perform accounts._pay_welcome_bonus(account, kernel.now());
+    end if;
+exception when others then
+    raise warning 'welcome bonus of account % not paid: % (%)', account, sqlerrm, sqlstate;
+end $$;
+
+-- Pays the welcome bonus of an account that never had one, making its wallet where that is missing
+-- too: one statement. True when the bonus has been paid, now or before.
+create function accounts.ensure_welcome_bonus(account uuid) returns boolean
+language plpgsql as $$
+begin
+    if not exists (select from accounts.account a where a.bucket = kernel.bucket_of(account)
+                   and a.id = account and a.status = 'ACTIVE') then
+        return null;
+    end if;
+    perform accounts._make_good(account);
+    return exists (select from ledger.entry e where e.bucket = kernel.bucket_of(account)
+                   and e.account_id = account and e.cause = 'grant:welcome' and e.kind = 'grant');
+end $$;
+
+-- Somebody looks through a person's eyes: once a session, with both ids.
+create function accounts._trace_impersonator(account uuid, impersonator text, session text)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+begin
+    insert into audit.event (bucket, entity_id, id, entity, action, actor, new_value, at)
+    select kernel.bucket_of(account), account, kernel.new_id(kernel.bucket_of(account)),
+           'account', 'accounts.impersonate', impersonator, session, kernel.now()
+    where not exists (
+        select from audit.event e
+        where e.bucket = kernel.bucket_of(account) and e.entity_id = account
+          and e.action = 'accounts.impersonate' and e.actor = impersonator
+          and e.new_value = session);
+end $$;
+
+-- One account, with the aliases that belong to it.
+create function accounts.get(account uuid)
+returns table (account_id uuid, status text, role text, name text, locale text, time_zone text,
+               quiet_hours jsonb, created_at timestamptz, balance bigint, held bigint,
+               family uuid[])
+language sql stable as $$
+    select a.id, a.status, a.role, a.name, a.locale, a.time_zone, a.quiet_hours, a.created_at,
+           w.balance, w.held,
+           a.id || array(select x.id from accounts.account x where x.alias_of = a.id order by x.id)
+    from accounts.account a
+    join ledger.wallet w on w.bucket = a.bucket and w.account_id = a.id and w.asset = 'crystal'
+    where a.bucket = kernel.bucket_of(account) and a.id = account
+$$;
+
+-- Changes what a person says about himself; what is null in the arguments stays as it is.
+create function accounts.describe(account uuid, changes jsonb)
+returns text language plpgsql as $$
+begin
+    update accounts.account a
+    set name = case when changes ? 'name' then changes ->> 'name' else a.name end,
+        locale = coalesce(changes ->> 'locale', a.locale),
+        time_zone = coalesce(changes ->> 'time_zone', a.time_zone),
+        quiet_hours = case when changes ? 'quiet_hours'
+                           then nullif(changes -> 'quiet_hours', 'null') else a.quiet_hours end,
+        version = a.version + 1
+    where a.bucket = kernel.bucket_of(account) and a.id = account and a.status = 'ACTIVE';
+    return case when found then 'ok' else 'not_found' end;
+end $$;
