@@ -85,14 +85,17 @@ def with_signature(token: str, change: Callable[[bytes], bytes]) -> str:
     return f"{head}.{b64(change(raw))}"
 
 
-def hostile(good: Issuer) -> dict[str, tuple[str, str]]:
+Cases = dict[str, tuple[str, str]]
+
+
+def hostile(good: Issuer) -> Cases:
     """Return name → (token, code of its refusal)."""
-    other = Issuer.make(kid="ins_other")
-    same_name = Issuer(other.key, good.kid)
-    now = int(time.time())
+    return _forms(good) | _algorithms(good) | _keys(good) | _types(good) | _values(good)
+
+
+def _forms(good: Issuer) -> Cases:
     fine = good.token()
     head, payload, signature = fine.split(".")
-    none = {"alg": "none", "kid": good.kid, "typ": "JWT"}
     return {
         "not a token": ("hello", "token_malformed"),
         "two parts": (f"{head}.{payload}", "token_malformed"),
@@ -119,6 +122,13 @@ def hostile(good: Issuer) -> dict[str, tuple[str, str]]:
         "critical extension": (good.token({"crit": ["exp"]}), "token_malformed"),
         "unencoded payload": (good.token({"b64": False}), "token_malformed"),
         "another type": (good.token({"typ": "at+jwt"}), "token_malformed"),
+    }  # fmt: skip
+
+
+def _algorithms(good: Issuer) -> Cases:
+    _, payload, signature = good.token().split(".")
+    none = {"alg": "none", "kid": good.kid, "typ": "JWT"}
+    return {
         "none": (f"{b64(json.dumps(none).encode())}.{payload}.{signature}", "token_algorithm"),
         "NONE": (good.token({"alg": "NONE"}), "token_algorithm"),
         "no alg": (good.token({"alg": ...}), "token_algorithm"),
@@ -133,6 +143,15 @@ def hostile(good: Issuer) -> dict[str, tuple[str, str]]:
                   "token_algorithm"),
         "ES256": (jwt.encode(good.claims(), ec.generate_private_key(ec.SECP256R1()), "ES256",
                              {"kid": good.kid}), "token_algorithm"),
+    }  # fmt: skip
+
+
+def _keys(good: Issuer) -> Cases:
+    other = Issuer.make(kid="ins_other")
+    same_name = Issuer(other.key, good.kid)
+    fine = good.token()
+    head, _, signature = fine.split(".")
+    return {
         "unknown kid": (other.token(), "token_key_unknown"),
         "kid a path": (good.token({"kid": "../../dev/null"}), "token_key_unknown"),
         "kid an injection": (good.token({"kid": "' or 1=1 --"}), "token_key_unknown"),
@@ -147,6 +166,12 @@ def hostile(good: Issuer) -> dict[str, tuple[str, str]]:
         "signature flipped": (with_signature(fine, lambda s: s[:-1] + bytes([s[-1] ^ 1])),
                               "token_signature"),
         "signature zero": (with_signature(fine, lambda s: bytes(len(s))), "token_signature"),
+    }  # fmt: skip
+
+
+def _types(good: Issuer) -> Cases:
+    now = int(time.time())
+    return {
         "payload no JSON": (good.raw(_head(good), b"hello"), "token_claims"),
         "payload a list": (good.sign([1]), "token_claims"),
         "payload twice sub": (good.raw(_head(good), json.dumps(good.claims()).replace(
@@ -168,6 +193,12 @@ def hostile(good: Issuer) -> dict[str, tuple[str, str]]:
         "sub half a character": (good.token(sub="user\ud800"), "token_claims"),
         "act a text": (good.token(act="admin"), "token_claims"),
         "act nobody": (good.token(act={}), "token_claims"),
+    }  # fmt: skip
+
+
+def _values(good: Issuer) -> Cases:
+    now = int(time.time())
+    return {
         "expired by 6 s": (good.token(exp=now - 6), "token_expired"),
         "expired long ago": (good.token(exp=1), "token_expired"),
         "not before a minute": (good.token(nbf=now + 60), "token_not_yet_valid"),
