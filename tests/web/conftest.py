@@ -9,7 +9,7 @@ from holdfast.config import Settings
 from holdfast.kernel import queue
 from holdfast.postgres.pool import Database
 from holdfast.systems import stories
-from holdfast.web.actor import mint
+from holdfast.systems.accounts.development import mint
 from holdfast.web.app import create_app
 
 

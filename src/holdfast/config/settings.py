@@ -73,6 +73,10 @@ class Settings:
     rate_limit: int | Literal["off"] | None = per_minute(
         "Requests of one caller per minute; `off` in dev and 600 in production, unless given."
     )
+    account_rate_limit: int | Literal["off"] | None = per_minute(
+        "New accounts, and failed sign-ins, of one address per minute; without it the smaller of"
+        " 30 and HOLDFAST_RATE_LIMIT."
+    )
     secret: str | None = text(
         None, "Signs cursors, tickets and forms; without it one is made in the home folder.",
         allowed="at least 32 characters", pattern=r"[^\x00-\x1f\x7f]{32,4000}", secret=True,
@@ -221,6 +225,14 @@ class Settings:
         if self.rate_limit == "off":
             return None
         return self.rate_limit or (600 if self.production else None)
+
+    @property
+    def accounts_per_minute(self) -> int | None:
+        """Return how many accounts one address may make a minute; None where there is no limit."""
+        if self.account_rate_limit is not None:
+            return None if self.account_rate_limit == "off" else self.account_rate_limit
+        requests = self.requests_per_minute
+        return None if requests is None else min(30, requests)
 
     def stored(self, *, explicit_only: bool = False) -> dict[str, str]:
         """Return the settings that the database must know, as `kernel.setting` holds them."""

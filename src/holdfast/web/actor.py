@@ -1,42 +1,41 @@
-"""Request → who is asking."""
+"""Request → who is asking.
+
+A session token is verified without asking anybody; then one statement finds or makes the account.
+A device shows its id and the secret that it made. Cookies count only for the console's pages,
+which guard their forms: the API never reads them.
+"""
 
 from __future__ import annotations
 
-import os
-import secrets
-import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi import Header, Request
 
-from holdfast.config import Settings, development_key
 from holdfast.errors import (
-    TokenAlgorithm,
-    TokenClaims,
-    TokenExpired,
+    DeviceIdInvalid,
+    DeviceSecretMalformed,
+    RateLimited,
     TokenMalformed,
     TokenMissing,
-    TokenNotYetValid,
-    TokenSignature,
+    Unauthenticated,
 )
 from holdfast.systems import accounts
 from holdfast.systems.accounts import Account, Role
+from holdfast.systems.accounts.tokens import Verified, Verifier
 from holdfast.web.problems import request_id_of
+from holdfast.web.rates import Rates, address
 
-_LEEWAY = 5  # seconds
+SESSION_COOKIE = "__session"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who is asking. `family` holds the account and its aliases: what is theirs is his.
 
-    `account` is the row as the sign-in found it, with its wallet.
+    `account` is the row as the sign-in found it, with its wallet. `impersonator` is somebody of
+    the vendor's own who looks through this person's eyes.
     """
 
     account_id: UUID
@@ -46,108 +45,164 @@ class Caller:
     locale: str
     request_id: str
     account: Account
+    impersonator: str | None = None
 
     @property
     def owners(self) -> tuple[UUID, ...] | None:
         """Whose things the caller may see and end: his family's; of an admin everybody's (None)."""
         return None if self.role == "admin" else self.family
 
+    @property
+    def actor(self) -> str:
+        """How the audit names who did it: the account, and who acted in its name."""
+        if self.impersonator is None:
+            return str(self.account_id)
+        return f"{self.account_id} by {self.impersonator}"
+
 
 async def caller(
     request: Request,
     authorization: Annotated[str | None, Header(description="`Bearer` and a token.")] = None,
+    x_device_id: Annotated[str | None, Header(description="A device's id …")] = None,
+    x_device_secret: Annotated[str | None, Header(description="… and its own secret.")] = None,
 ) -> Caller:
     """Say who is asking (a dependency). Raises the 401 that says why nobody is known."""
-    del authorization  # named for the OpenAPI page; `identify` reads the headers itself
+    del authorization, x_device_id, x_device_secret  # named for the OpenAPI page
     return await identify(request)
 
 
 async def identify(request: Request) -> Caller:
     """Say who is asking, by the request's headers. Raises the 401 that says why nobody is known."""
-    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
-    if not scheme:
+    if "authorization" in request.headers:
+        return await _signed_in(request, await verified(request))
+    if "x-device-id" in request.headers:
+        return await _device(request)
+    raise TokenMissing
+
+
+async def session(request: Request) -> Caller:
+    """Say who looks at a page of the console, by the session cookie; a header works too."""
+    cookie = request.cookies.get(SESSION_COOKIE)
+    if "authorization" in request.headers or cookie is None:
+        return await identify(request)
+    return await _signed_in(request, await _verified(request, cookie))
+
+
+async def verified(request: Request) -> Verified:
+    """Say of whom the request's token speaks, without making an account of him."""
+    given = request.headers.getlist("authorization")
+    if not given:
         raise TokenMissing
-    if scheme.lower() != "bearer" or not token.strip():
-        raise TokenMalformed
-    state = request.app.state
-    claims = _claims(token.strip(), public_key(state.settings))
-    account = await accounts.sign_in(
-        state.db, kind="dev", subject=str(claims["sub"]), name=str(claims["sub"])[:200]
+    scheme, _, token = given[0].strip().partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
+        raise _failed(request, TokenMalformed())
+    return await _verified(request, token.strip())
+
+
+async def _verified(request: Request, token: str) -> Verified:
+    verifier: Verifier = request.app.state.verifier
+    try:
+        return await verifier.verify(token)
+    except Unauthenticated as problem:
+        raise _failed(request, problem) from None
+
+
+async def _signed_in(request: Request, who: Verified) -> Caller:
+    account = await _admitted(
+        request,
+        kind=who.kind,
+        subject=who.subject,
+        name=who.subject[:200] if who.kind == "dev" else None,
+        impersonator=who.impersonator,
+        session=who.session,
     )
+    return known(request, account, impersonator=who.impersonator)
+
+
+async def _device(request: Request) -> Caller:
+    ids, secrets = (request.headers.getlist(f"x-device-{part}") for part in ("id", "secret"))
+    if len(ids) > 1:
+        raise DeviceIdInvalid
+    if len(secrets) > 1:
+        raise DeviceSecretMalformed
+    rates: Rates = request.app.state.rates
+    for name in _failing(request, ids[0]):  # here a guess costs a look into the database
+        rates.failures.refuse_spent(name)
+    try:
+        account = await _admitted(
+            request,
+            kind="device",
+            subject=ids[0],
+            secret=secrets[0] if secrets else None,
+            secret_required=request.app.state.settings.device_auth == "secret",
+        )
+    except Unauthenticated as problem:
+        raise _failed(request, problem, ids[0]) from None
     return known(request, account)
 
 
-def known(request: Request, account: Account) -> Caller:
-    """Make the caller out of his account, and have answers speak his language by default."""
+async def _admitted(request: Request, **identity: Any) -> Account:
+    """Find or make the account, within the number of accounts that an address may make."""
+    rates: Rates = request.app.state.rates
+    name = address(request.scope)
+    may_create = not rates.accounts.spent(name)
+    if may_create:
+        rates.accounts.count(name)  # reserved: parallel first calls may not pass together
+    made = False
+    try:
+        account = await accounts.sign_in(request.app.state.db, may_create=may_create, **identity)
+        made = account.created
+    except RateLimited:
+        rates.accounts.tell(request.scope, name)
+        rates.accounts.refuse_spent(name)
+        raise
+    finally:
+        if may_create and not made:
+            rates.accounts.count(name, -1)
+    if made:
+        rates.accounts.tell(request.scope, name)
+    return account
+
+
+def _failing(request: Request, device: str | None = None) -> list[tuple[str, ...]]:
+    """Under which names a failed sign-in is counted: the address, and the device at it."""
+    found = address(request.scope)
+    return [(found,)] if device is None else [(found,), (found, device)]
+
+
+def _failed(
+    request: Request, problem: Unauthenticated, device: str | None = None
+) -> Unauthenticated | RateLimited:
+    """Count a failed sign-in; returns what to raise."""
+    rates: Rates = request.app.state.rates
+    names = _failing(request, device)
+    spent = any(rates.failures.spent(name) for name in names)
+    for name in names:
+        rates.failures.count(name)
+    rates.failures.tell(request.scope, names[-1])
+    if spent:
+        return RateLimited(retry_after=max(1, round(rates.failures.used(names[0])[1])))
+    return problem
+
+
+def known(request: Request, account: Account, impersonator: str | None = None) -> Caller:
+    """Make the caller out of his account, and have answers speak his language by default.
+
+    Raises RateLimited for a caller who asked too often this minute.
+    """
     request.scope["state"]["account_locale"] = account.locale
+    rates: Rates = request.app.state.rates
+    rates.requests.tell(request.scope, account.id)
+    rates.requests.refuse_spent(account.id)
+    rates.requests.count(account.id)
+    rates.requests.tell(request.scope, account.id)
     return Caller(
         account_id=account.id,
         role=account.role,
-        family=(account.id,),
+        family=account.family,
         name=account.name,
         locale=account.locale,
         request_id=request_id_of(request.scope),
         account=account,
+        impersonator=impersonator,
     )
-
-
-def _claims(token: str, key: str) -> dict[str, object]:
-    try:
-        return dict(
-            jwt.decode(
-                token,
-                key,
-                algorithms=["RS256"],
-                leeway=_LEEWAY,
-                options={"require": ["exp", "iat", "sub", "sid"], "verify_aud": False},
-            )
-        )
-    except jwt.ExpiredSignatureError as problem:
-        raise TokenExpired from problem
-    except jwt.ImmatureSignatureError as problem:
-        raise TokenNotYetValid from problem
-    except jwt.InvalidAlgorithmError as problem:
-        raise TokenAlgorithm from problem
-    except jwt.InvalidSignatureError as problem:
-        raise TokenSignature from problem
-    except jwt.MissingRequiredClaimError as problem:
-        raise TokenClaims(claim=problem.claim) from problem
-    except jwt.InvalidTokenError as problem:
-        raise TokenMalformed from problem
-
-
-def public_key(settings: Settings) -> str:
-    """Return the public half of this machine's development key, made at the first call (PEM)."""
-    path = development_key(settings)
-    if not path.exists():
-        _make_key(path)
-    return path.with_suffix(".pub").read_text("ascii")
-
-
-def mint(settings: Settings, subject: str, *, hours: float = 12) -> str:
-    """Return a development token for `subject`, signed by this machine's key."""
-    public_key(settings)
-    now = int(time.time())
-    claims = {
-        "sub": subject,
-        "sid": f"dev_{secrets.token_hex(8)}",
-        "iat": now,
-        "exp": now + int(hours * 3600),
-    }
-    return jwt.encode(claims, development_key(settings).read_text("ascii"), algorithm="RS256")
-
-
-def _make_key(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    path.with_suffix(".pub").write_bytes(public)
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(private)

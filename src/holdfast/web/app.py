@@ -10,10 +10,12 @@ from fastapi import FastAPI
 import holdfast
 from holdfast.config import Settings, signing_secret
 from holdfast.postgres.pool import Database
+from holdfast.systems.accounts import development
 from holdfast.web import api, openapi, problems, progress
 from holdfast.web.doorway import Doorway
 from holdfast.web.live import Hub
 from holdfast.web.metrics import Metrics
+from holdfast.web.rates import Rates
 from holdfast.web.running import Running
 from holdfast.web.signing import Signer
 
@@ -21,13 +23,14 @@ from holdfast.web.signing import Signer
 def create_app(settings: Settings, db: Database) -> FastAPI:
     """Build the application on an open database, which stays the caller's to close.
 
-    Call from the event loop that opened `db`. Raises HomeUnusable.
+    Call from the event loop that opened `db`. Raises HomeUnusable, SettingInvalid.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await close_streams(app)
+        await app.state.verifier.close()
 
     app = FastAPI(
         title="Holdfast",
@@ -42,6 +45,8 @@ def create_app(settings: Settings, db: Database) -> FastAPI:
     app.state.settings = settings
     app.state.db = db
     app.state.signer = Signer(signing_secret(settings))
+    app.state.verifier = development.verifier(settings)
+    app.state.rates = Rates(settings)
     app.state.metrics = Metrics()
     app.state.running = Running()
     app.state.hubs = {"jobs": Hub(progress.asker(db))}

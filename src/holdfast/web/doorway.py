@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast.errors import PayloadTooLarge
-from holdfast.web import problems
+from holdfast.web import problems, rates
 from holdfast.web.metrics import Metrics
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
@@ -107,6 +107,7 @@ class _Answer:
             headers = list(message.get("headers", ()))
             present = {name.lower() for name, _ in headers}
             headers.append((b"x-request-id", self._id))
+            headers += rates.headers(self._scope)
             headers += [pair for pair in _HEADERS if pair[0] not in present]
             if self._scope["scheme"] == "https":
                 headers.append(_SECURE)

@@ -44,6 +44,8 @@ async def watcher(
         account = await accounts.get(request.app.state.db, account_id=UUID(opened[0]))
     except NotFound:
         raise TicketInvalid from None
+    if account.status != "ACTIVE":
+        raise TicketInvalid
     return known(request, account)
 
 
