@@ -201,8 +201,6 @@ class _Tap:
 
     async def __aexit__(self, *_):
         self._server.close()
-        for pipe in self._pipes:
-            pipe.cancel()
         await asyncio.gather(*self._pipes, return_exceptions=True)
 
     async def _relay(self, reader, writer):
@@ -225,3 +223,4 @@ class _Tap:
                 await target.drain()
         finally:
             target.close()
+            await target.wait_closed()

@@ -1,7 +1,6 @@
 """Why a server cannot be used: each reason a class of its own, from servers that really do it."""
 
 import asyncio
-import contextlib
 import shutil
 import signal
 import struct
@@ -75,16 +74,18 @@ async def test_nobody_there(server, tmp_path):
 
 async def test_somebody_there_who_never_answers(monkeypatch):
     monkeypatch.setattr("holdfast.postgres.check._WITHIN", 0.2)
+    ended = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await reader.read()
+        await reader.read()
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
         assert isinstance(await why(f"postgresql://me@127.0.0.1:{port}/db"), DatabaseUnreachable)
-        listening.close()
+        await asyncio.wait_for(ended.wait(), 5)
 
 
 async def test_a_database_that_is_not_there(server):
@@ -184,9 +185,13 @@ async def test_an_older_server():
         await writer.drain()
         await reader.read(4096)
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
+    ended = asyncio.Event()
     async with await asyncio.start_server(old, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
         found = await why(f"postgresql://me@127.0.0.1:{port}/db?sslmode=disable&gssencmode=disable")
+        await asyncio.wait_for(ended.wait(), 5)
     assert type(found) is DatabaseTooOld
     assert found.facts == {"version": 14}

@@ -153,7 +153,7 @@ def test_a_mistake_is_told_with_its_place_and_changes_nothing(empty_url, tree):
         "create function box.wrong() returns int language sql as 'select no_such()'": (
             r"box\.wrong\(\): function no_such\(\) does not exist"
         ),
-        "create function box.wrong() returns int language plpgsql as 'begin if; end'": (
+        "create function box.wrong() returns int language plpgsql as 'begin no; end'": (
             r"box\.wrong\(\): syntax error"
         ),
         "select 1 / 0": r"systems/box\.sql: division by zero",

@@ -146,7 +146,7 @@ async def test_a_server_that_was_away_is_used_soon_after_it_came_back(server, mo
 async def test_who_waits_while_the_server_is_away_is_served_when_it_is_back(server):
     async with await Database.open(server.owner_url) as db:
         os.kill(server.pid, signal.SIGKILL)
-        while server.pid is not None:
+        while server.running:
             await asyncio.sleep(0.01)
         waiting = [asyncio.create_task(call_one(db, "select 1 as n")) for _ in range(20)]
         await asyncio.wait(waiting, timeout=0.5)
