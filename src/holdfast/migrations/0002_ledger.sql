@@ -105,6 +105,11 @@ create table ledger.hold (
 create index hold_open on ledger.hold (bucket, account_id, asset) where status = 'OPEN';
 create index hold_expiry on ledger.hold (expires_at) where status = 'OPEN';
 
+-- What the verbs of a hold answer.
+create type ledger.hold_outcome as (
+    code text, id uuid, status text, amount bigint, captured bigint, expires_at timestamptz,
+    needed bigint, available bigint, replayed boolean);
+
 -- Prices are data, versioned: the newest version whose time has come is the price.
 create table ledger.price (
     kind    text not null,

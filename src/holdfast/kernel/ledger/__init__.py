@@ -1,5 +1,6 @@
 """The ledger: wallets, lots, entries, holds. Amounts are integers in minor units."""
 
+from holdfast.kernel.ledger.holds import Hold, capture, hold, hold_of, release, sweep
 from holdfast.kernel.ledger.verbs import (
     Adjusted,
     Charged,
@@ -19,13 +20,19 @@ __all__ = [
     "Adjusted",
     "Charged",
     "Entry",
+    "Hold",
     "Price",
     "Wallet",
     "adjust",
+    "capture",
     "charge",
     "grant",
+    "hold",
+    "hold_of",
     "prices",
     "refund",
+    "release",
+    "sweep",
     "transactions",
     "wallet_of",
 ]

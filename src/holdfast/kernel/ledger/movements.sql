@@ -163,14 +163,14 @@ begin
     return w.seq;
 end $$;
 
--- Expires what is due in these locked wallets; what a hold reserves does not expire. Each expiry
--- is an entry of its own and ends one life of its lot.
+-- Expires what is due in these locked wallets: holds first, then lots; what an open hold reserves
+-- does not expire. Each expiry is an entry of its own and ends one life of its lot.
 create function ledger._expire_due(accounts uuid[], asset text, at timestamptz)
 returns int language plpgsql as $$
 #variable_conflict use_variable
 declare
     l     ledger.lot;
-    done  int := 0;
+    done  int := ledger._expire_holds(accounts, at);
 begin
     for l in
         select x.* from ledger.lot x
@@ -190,7 +190,7 @@ begin
     return done;
 end $$;
 
--- Gives a charge back, whole, to the lots it burned; a lot that ended meanwhile lives again for
+-- Gives a charge (or a capture) back, whole, to the lots it burned; a lot that ended meanwhile lives again for
 -- the grace time. The wallet is locked. Null when that charge was refunded before.
 create function ledger._refund(
     account uuid, asset text, charge_seq bigint, cause text, id uuid, at timestamptz,
@@ -201,9 +201,11 @@ declare
     charge ledger.entry;
     grace  interval := make_interval(hours => kernel.setting_number('refund_grace_hours')::int);
 begin
+    -- What is left of the same lots must end before they are given a longer life.
+    perform ledger._expire_due(array[account], asset, at);
     select e.* into strict charge from ledger.entry e
     where e.bucket = kernel.bucket_of(account) and e.account_id = account and e.asset = asset
-      and e.seq = charge_seq and e.kind = 'charge';
+      and e.seq = charge_seq and e.kind in ('charge', 'capture');
     if exists (select from ledger.entry e where e.bucket = charge.bucket
                and e.account_id = account and e.kind = 'refund' and e.cause = cause) then
         return null;

@@ -228,7 +228,7 @@ declare
 begin
     perform ledger._lock(array[account], true);
     select * into charge from ledger.entry e where e.bucket = kernel.bucket_of(account)
-        and e.account_id = account and e.asset = asset and e.kind = 'charge'
+        and e.account_id = account and e.asset = asset and e.kind in ('charge', 'capture')
         and e.id = entry_id;
     if charge.id is null then
         return query select 'not_found', 0::bigint, false;
