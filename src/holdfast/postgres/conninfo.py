@@ -8,6 +8,8 @@ _SETTINGS = {
     # Verbs assume it; a database may have another default.
     "default_transaction_isolation": "read committed",
     "TimeZone": "UTC",
+    # A verb that waits longer for somebody's row gives up, unharmed, and may be asked again.
+    "lock_timeout": "5000",
     # Short statements over arrays, whose estimates are guesses: compiling them never pays.
     "jit": "off",
 }
