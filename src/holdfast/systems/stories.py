@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from holdfast.errors import refusal
 from holdfast.kernel import queue
-from holdfast.kernel.queue.jobs import Submitted, submitted
+from holdfast.kernel.queue.jobs import Submitted, resubmitted, submitted
 from holdfast.postgres.call import call_one
 from holdfast.postgres.combine import BatchVerb
 from holdfast.postgres.combine import submit as combined
@@ -64,7 +63,7 @@ async def retry(
 ) -> Submitted:
     """Make a new job out of one that failed or was cancelled, charged anew, once per key.
 
-    Raises NotFound, JobNotFailed, InsufficientTokens, IdempotencyKeyReused.
+    Raises NotFound, JobNotFailed (status), InsufficientTokens, IdempotencyKeyReused.
     """
     row = await call_one(
         db,
@@ -78,9 +77,7 @@ async def retry(
             "request": request_id,
         },
     )
-    if row["code"] != "ok":
-        raise refusal(row["code"], needed=row["needed"], available=row["available"])
-    return submitted(row)
+    return resubmitted(row)
 
 
 def kind(

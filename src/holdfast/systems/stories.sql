@@ -33,31 +33,18 @@ begin
 end $$;
 select kernel.plan_by_index('stories.generate');
 
--- A new job for one that failed or was cancelled, charged anew: finished stays finished. The key
--- is judged before the state, so a replay answers the same whatever happened since.
+-- Another try at a story that failed or was cancelled, at today's price. See queue.retry.
 create function stories.retry(job uuid, owners uuid[], account uuid, key text,
                               request_id text default null)
 returns table (code text, job_id uuid, price bigint, needed bigint, available bigint,
-               replayed boolean, at timestamptz, payload jsonb)
+               replayed boolean, at timestamptz, payload jsonb, status text)
 language plpgsql as $$
 #variable_conflict use_column
 declare
     old queue.job;
 begin
     select * into old from queue.job j
-    where j.bucket = kernel.bucket_of(job) and j.id = job
-      and (owners is null or j.account_id = any (owners)) and j.kind = 'story';
-    if old.id is null then
-        return query select 'not_found', null::uuid, null::bigint, null::bigint, null::bigint,
-                            false, null::timestamptz, null::jsonb;
-    elsif old.status not in ('failed', 'cancelled') then
-        return query select 'job_not_failed', null::uuid, null::bigint, null::bigint,
-                            null::bigint, false, null::timestamptz, null::jsonb;
-    else
-        return query select s.code, s.job_id, s.price, s.needed, s.available, s.replayed, s.at,
-                            old.payload
-        from queue.submit('stories.retry', array[account], array['story'], array[old.payload],
-            array[ledger._price_of('story', (old.payload ->> 'words')::bigint)], array[key],
-            array[old.id], array[request_id]) s;
-    end if;
+    where j.bucket = kernel.bucket_of(job) and j.id = job and j.kind = 'story';
+    return query select r.* from queue.retry('stories.retry', old.id, owners, account, key,
+        ledger._price_of('story', (old.payload ->> 'words')::bigint), request_id) r;
 end $$;

@@ -5,6 +5,7 @@
 silence. The rules are in the .sql files beside this one.
 """
 
+from holdfast.kernel.queue.artifacts import Artifact, Part, artifact, artifacts
 from holdfast.kernel.queue.ends import Ended, cancel, fail, finish
 from holdfast.kernel.queue.jobs import (
     Job,
@@ -17,6 +18,7 @@ from holdfast.kernel.queue.jobs import (
     get,
     get_many,
     list_of,
+    retry,
     story,
     submit,
     watch,
@@ -33,16 +35,20 @@ from holdfast.kernel.queue.leases import (
 from holdfast.kernel.queue.sweeper import Swept, sweep
 
 __all__ = [
+    "Artifact",
     "Beat",
     "Ended",
     "Job",
     "Kind",
     "Lease",
     "LowWater",
+    "Part",
     "Step",
     "Submitted",
     "Swept",
     "Watched",
+    "artifact",
+    "artifacts",
     "cancel",
     "claim",
     "declare_kind",
@@ -55,6 +61,7 @@ __all__ = [
     "heartbeat",
     "list_of",
     "pause",
+    "retry",
     "story",
     "submit",
     "sweep",

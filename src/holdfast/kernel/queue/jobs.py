@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from holdfast.errors import HoldfastError, NotFound, refusal
-from holdfast.postgres.call import call
+from holdfast.errors import HoldfastError, JobNotFailed, NotFound, refusal
+from holdfast.postgres.call import call, call_one
 from holdfast.postgres.combine import BatchVerb, submit_many
 from holdfast.postgres.pool import Handle, Row
 
@@ -138,6 +138,45 @@ async def submit(
         ],
     )
     return [_outcome(row) for row in rows]
+
+
+async def retry(
+    db: Handle,
+    *,
+    job_id: UUID,
+    owners: Sequence[UUID],
+    account_id: UUID,
+    key: str,
+    price: int | None = None,
+    request_id: str | None = None,
+) -> Submitted:
+    """Make a new job of one that failed or was cancelled, charged anew, once per key.
+
+    `price` None is what the old one cost. Raises NotFound, JobNotFailed (status),
+    InsufficientTokens, IdempotencyKeyReused.
+    """
+    row = await call_one(
+        db,
+        """select * from queue.retry(verb => 'queue.retry', job => %(job)s,
+            owners => %(owners)s::uuid[], account => %(account)s, key => %(key)s,
+            cost => %(price)s, request_id => %(request)s)""",
+        {
+            "job": job_id,
+            "owners": list(owners),
+            "account": account_id,
+            "key": key,
+            "price": price,
+            "request": request_id,
+        },
+    )
+    return resubmitted(row)
+
+
+def resubmitted(row: Row) -> Submitted:
+    """Read the outcome row of a retry, or raise its refusal."""
+    if row["code"] == JobNotFailed.code:
+        raise JobNotFailed(status=row["status"])
+    return submitted(row)
 
 
 async def declare_kind(db: Handle, kind: Kind) -> None:

@@ -36,7 +36,8 @@ returns void language sql as $$
         queue_deadline_seconds = excluded.queue_deadline_seconds
 $$;
 
--- Charge + job, for each member, in one round trip. `verb` names the idempotency space
+-- Charge + job, for each member, in one round trip; a replay answers with the price and the time of
+-- the first. `verb` names the idempotency space
 -- ('stories.generate'); prices[i] = 0 is work that costs nothing.
 create function queue.submit(
     verb text, accounts uuid[], kinds text[], payloads jsonb[], prices bigint[], keys text[],
@@ -80,11 +81,40 @@ begin
     end if;
     return query
     select x.ord::int, case x.final when 'replay' then 'ok' else x.final end,
-           case when x.final in ('ok', 'replay') then jobs[x.at_ord] end, prices[x.ord],
-           prices[x.ord], frees[x.at_ord], x.final = 'replay' or x.at_ord <> x.ord, moment
-    from idempotency._settle_twins(codes, judged.twins) x;
+           case when x.final in ('ok', 'replay') then jobs[x.at_ord] end,
+           coalesce(j.price, prices[x.ord]), prices[x.ord], frees[x.at_ord],
+           x.final = 'replay' or x.at_ord <> x.ord, coalesce(j.created_at, moment)
+    from idempotency._settle_twins(codes, judged.twins) x
+    left join lateral (select case x.final when 'replay' then jobs[x.at_ord] end) was (id) on true
+    left join queue.job j on j.bucket = kernel.bucket_of(was.id) and j.id = was.id;
 end $$;
 select kernel.plan_by_index('queue.submit');
+
+-- A new job for one that failed or was cancelled, charged anew (`cost`; null: what the old one
+-- cost): finished stays finished, so what may be tried again stays so and a replay finds its key.
+create function queue.retry(verb text, job uuid, owners uuid[], account uuid, key text, cost bigint,
+                            request_id text default null)
+returns table (code text, job_id uuid, price bigint, needed bigint, available bigint,
+               replayed boolean, at timestamptz, payload jsonb, status text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    old queue.job;
+begin
+    select * into old from queue.job j
+    where j.bucket = kernel.bucket_of(job) and j.id = job and j.account_id = any (owners);
+    if old.status in ('failed', 'cancelled') then
+        return query select s.code, s.job_id, s.price, s.needed, s.available, s.replayed, s.at,
+                            old.payload, old.status
+        from queue.submit(verb, array[account], array[old.kind], array[old.payload],
+            array[coalesce(cost, old.price)], array[key], array[old.id], array[request_id],
+            old.asset) s;
+    else
+        code := case when old.id is null then 'not_found' else 'job_not_failed' end;
+        status := old.status;
+        return next;
+    end if;
+end $$;
 
 create function queue._charge_and_enqueue(
     verb text, fresh int[], new_jobs uuid[], accounts uuid[], kinds text[], payloads jsonb[],
