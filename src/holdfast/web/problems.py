@@ -106,6 +106,8 @@ def respond(scope: Scope, problem: HoldfastError) -> Response:
         headers["Retry-After"] = str(problem.retry_after)
     if problem.status == 401:
         headers["WWW-Authenticate"] = f'Bearer error="{problem.code}"'
+    if isinstance(problem, errors.RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{problem.facts.get('bytes', '*')}"
     content = document(problem, locale=locale, request_id=request_id)
     return Response(
         json.dumps(content, ensure_ascii=False, separators=(",", ":")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from holdfast.kernel.queue import Job, Watched
 from holdfast.postgres.pool import Database
 
 News: TypeAlias = tuple[str, Job | dict[str, Any]]
-_FINAL = frozenset({"completed", "failed", "cancelled"})
+FINAL = frozenset({"completed", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class JobState:
     @property
     def final(self) -> bool:
         """Whether nothing more will happen."""
-        return self.job.status in _FINAL
+        return self.job.status in FINAL
 
 
 def asker(
@@ -58,19 +58,19 @@ def _version(state: JobState | None) -> int | None:
 
 
 def _next(before: JobState | None, job: Job, row: Watched) -> JobState:
-    """Add what came since. A new attempt writes anew: chunks after an old count are not its own."""
-    if before is not None and before.attempt != row.attempt and before.chunks:
+    """Add what came since.
+
+    A claim writes anew, under numbers that begin again: chunks after an old count are not its own,
+    so they are asked for once more from the beginning.
+    """
+    if before is None:
+        return JobState(job, row.attempt, row.progress, row.chunk or "", row.chunks)
+    if job.status in FINAL:
+        return replace(before, job=job, progress=row.progress)
+    if before.job.version != job.version and before.chunks:
         return JobState(job, row.attempt)
-    text = before.text if before and before.attempt == row.attempt else ""
-    return JobState(
-        job,
-        row.attempt,
-        row.progress,
-        text + (row.chunk or ""),
-        row.chunks
-        if row.chunk
-        else (before.chunks if before and before.attempt == row.attempt else 0),
-    )
+    text = before.text + (row.chunk or "")
+    return JobState(job, row.attempt, row.progress, text, row.chunks)
 
 
 def news(told: JobState | None, seen: JobState) -> Iterator[News]:

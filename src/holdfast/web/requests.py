@@ -78,7 +78,7 @@ def _digits(value: Any) -> Any:
 
 
 Digits = BeforeValidator(_digits)
-PathNumber = Annotated[int, Path(), Digits]
+PathNumber = Annotated[int, Path(ge=-(2**31), lt=2**31), Digits]
 
 
 async def _optional_key(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.web.api import catalogue, health, jobs, me, stories, tickets
+from holdfast.web.api import artifacts, catalogue, health, jobs, me, stories, tickets
 
 ROUTERS = (
     health.router,
@@ -10,5 +10,6 @@ ROUTERS = (
     me.router,
     stories.router,
     jobs.router,
+    artifacts.router,
     tickets.router,
 )

@@ -165,8 +165,10 @@ async def retry(
     job_id: PathId, caller: CallerDep, key: RequiredKey, db: Db, running: RunningDep
 ) -> Response:
     """Make a new job of one that failed or was cancelled. It is paid anew: finished stays so."""
-    with running.once("stories.retry", caller.account_id, key):
-        submitted = await stories.retry(
+    old = await queue.get(db, job_id=job_id, owners=caller.family)
+    again = stories.retry if old.kind == stories.KIND else queue.retry
+    with running.once("retry", caller.account_id, key):
+        submitted = await again(
             db,
             job_id=job_id,
             owners=caller.family,
@@ -174,7 +176,7 @@ async def retry(
             key=key,
             request_id=caller.request_id,
         )
-    return accepted(submitted, kind=stories.KIND, retry_of=job_id)
+    return accepted(submitted, kind=old.kind, retry_of=job_id)
 
 
 async def _watched(job_id: PathId, watcher: WatcherDep, db: Db) -> Job:
