@@ -45,21 +45,21 @@ def server_account(data: Path) -> Account:
     A data folder that already belongs to an unprivileged account decides: it stays with it.
     """
     if os.geteuid() != 0:
-        return _account(pwd.getpwuid(os.geteuid()), switch=False)
+        return Account("", os.geteuid(), os.getegid(), switch=False)
     with contextlib.suppress(FileNotFoundError, KeyError):
         holder = data.stat().st_uid
         if holder != 0:
-            return _account(pwd.getpwuid(holder), switch=True)
+            return _account(pwd.getpwuid(holder))
     for name in (_NAME, *_FALLBACKS):
         with contextlib.suppress(KeyError):
-            return _account(pwd.getpwnam(name), switch=True)
+            return _account(pwd.getpwnam(name))
         if name == _NAME and _create(name):
-            return _account(pwd.getpwnam(name), switch=True)
+            return _account(pwd.getpwnam(name))
     raise LookupError("no unprivileged account to run PostgreSQL as")
 
 
-def _account(entry: pwd.struct_passwd, *, switch: bool) -> Account:
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, switch)
+def _account(entry: pwd.struct_passwd) -> Account:
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, switch=True)
 
 
 def _create(name: str) -> bool:
