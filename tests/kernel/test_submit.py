@@ -43,9 +43,20 @@ async def test_same_key_same_job_other_payload_refused(db, person):
     assert again.id == first.id
     assert again.replayed
     assert not first.replayed
+    assert again.at == first.at
     with pytest.raises(IdempotencyKeyReused):
         await stories.generate(db, account_id=person, prompt="a bear", key="k1")
     assert (await ledger.wallet_of(db, account_id=person)).balance == 50
+
+
+async def test_a_replay_tells_the_price_that_was_paid(db, owner, person):
+    await stories.generate(db, account_id=person, prompt="a fox", key="k1")
+    await owner.execute("update kernel.setting set value = '70' where name = 'story_price'")
+    again = await stories.generate(db, account_id=person, prompt="a fox", key="k1")
+    assert (again.price, again.replayed) == (50, True)
+    with pytest.raises(InsufficientTokens) as refused:
+        await stories.generate(db, account_id=person, prompt="a fox", key="k2")
+    assert refused.value.facts["needed"] == 70
 
 
 async def test_a_refusal_burns_no_key(db, person):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.web.api import artifacts, catalogue, health, jobs, me, stories, tickets
+from holdfast.web.api import artifacts, catalogue, health, holds, jobs, me, stories, tickets
 
 ROUTERS = (
     health.router,
@@ -10,6 +10,7 @@ ROUTERS = (
     me.router,
     stories.router,
     jobs.router,
+    holds.router,
     artifacts.router,
     tickets.router,
 )
