@@ -108,6 +108,7 @@ create table queue.job_ready (
     due_at      timestamptz not null,          -- when the sweeper must look
     deadline_at timestamptz,                   -- of the whole job, from its first claim
     progress    jsonb,
+    metered     boolean not null default false, -- priced by use: it holds credit to settle
     primary key (bucket, id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
 create index job_ready_claim on queue.job_ready (kind, priority, run_at, id) where token is null;

@@ -204,8 +204,8 @@ declare
     moment   timestamptz;
 begin
     select x.* into h from ledger.hold x where x.bucket = kernel.bucket_of(hold) and x.id = hold
-        and (owners is null or x.account_id = any (owners));
-    if h.id is null then
+        and (owners is null or x.account_id = any (owners)) and x.cause not like 'job:%';
+    if h.id is null then        -- or it is a job's own, and ends with the job
         return query select * from ledger._hold_outcome('not_found', null);
         return;
     end if;

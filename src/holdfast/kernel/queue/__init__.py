@@ -6,7 +6,7 @@ silence. The rules are in the .sql files beside this one.
 """
 
 from holdfast.kernel.queue.artifacts import Artifact, Part, artifact, artifacts
-from holdfast.kernel.queue.ends import Ended, cancel, fail, finish
+from holdfast.kernel.queue.ends import Ended, cancel, fail, finish, settle
 from holdfast.kernel.queue.jobs import (
     Job,
     Kind,
@@ -18,6 +18,7 @@ from holdfast.kernel.queue.jobs import (
     get,
     get_many,
     list_of,
+    reserve,
     retry,
     story,
     submit,
@@ -61,7 +62,9 @@ __all__ = [
     "heartbeat",
     "list_of",
     "pause",
+    "reserve",
     "retry",
+    "settle",
     "story",
     "submit",
     "sweep",

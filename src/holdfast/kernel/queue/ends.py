@@ -57,6 +57,22 @@ async def finish(db: Handle, *, job_id: UUID, token: UUID, result: Mapping[str, 
     return _ended(row)
 
 
+async def settle(
+    db: Handle, *, job_id: UUID, token: UUID, result: Mapping[str, Any], used: int
+) -> Ended:
+    """Complete a job priced by use: `used` of its estimate is taken, the rest given back.
+
+    Raises CaptureExceedsHold (nothing changed, the lease is still held), LeaseLost, NotFound.
+    """
+    row = await call_one(
+        db,
+        """select * from queue.settle(job => %(job)s, token => %(token)s,
+            result => %(result)s::jsonb, used => %(used)s)""",
+        {"job": job_id, "token": token, "result": json.dumps(result), "used": used},
+    )
+    return _ended(row)
+
+
 async def fail(
     db: Handle,
     *,

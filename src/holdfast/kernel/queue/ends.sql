@@ -34,6 +34,7 @@ begin
         select j.status, case
             when u.code is not null then u.code
             when j.status = 'completed' and j.token = tokens[u.ord] then 'ok'
+            when j.status = 'processing' and j.hold_id is not null then 'usage_required'
             when queue._keep_late(j, results[u.ord], moment) then 'lease_lost' end as code
         from queue.job j
         where u.code is distinct from 'ok' and j.bucket = kernel.bucket_of(jobs[u.ord])
@@ -43,7 +44,7 @@ end $$;
 select kernel.plan_by_index('queue.finish');
 
 -- Locks the leases that are still held, then their people's streams (and wallets, first, when
--- money may move). ords: positions that may
+-- money may move; jobs priced by use are left out when it may not). ords: positions that may
 -- proceed; busy: held by somebody's open transaction (only with wait = false).
 create function queue._hold_leases(
     jobs uuid[], tokens uuid[], money boolean, wait boolean,
@@ -78,7 +79,7 @@ begin
                  all_of or r.id = any (locked) as locked
           from unnest(jobs, tokens) with ordinality as u(job, token, ord)
           join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
-               and r.token = u.token) x;
+               and r.token = u.token and (money or not r.metered)) x;
     locked := case when money then ledger._lock(accounts, wait)
               else outbox._lock(accounts, wait) end;
     if cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
@@ -155,6 +156,9 @@ begin
     if j.charge_seq is not null then
         seq := ledger._refund(j.account_id, j.asset, j.charge_seq, 'job:' || j.id, event, moment,
                               actor, problem, coalesce(request, j.request_id));
+    end if;
+    if j.hold_id is not null then
+        perform queue._release_reserved(j, actor, moment);
     end if;
     update queue.job x
     set status = to_status, error_code = problem, error_detail = detail, refund_seq = seq,

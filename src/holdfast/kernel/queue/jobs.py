@@ -179,6 +179,38 @@ def resubmitted(row: Row) -> Submitted:
     return submitted(row)
 
 
+async def reserve(
+    db: Handle,
+    *,
+    account_id: UUID,
+    kind: str,
+    payload: Mapping[str, Any],
+    estimate: int,
+    key: str,
+    request_id: str | None = None,
+) -> Submitted:
+    """Queue a job priced by use: `estimate`, the most it may cost, is held until it is settled.
+
+    Raises InsufficientTokens (needed, available; the key stays free), IdempotencyKeyReused,
+    NotFound.
+    """
+    row = await call_one(
+        db,
+        """select * from queue.reserve(verb => 'queue.reserve', account => %(account)s,
+            kind => %(kind)s, payload => %(payload)s::jsonb, estimate => %(estimate)s,
+            key => %(key)s, request_id => %(request)s)""",
+        {
+            "account": account_id,
+            "kind": kind,
+            "payload": json.dumps(payload),
+            "estimate": estimate,
+            "key": key,
+            "request": request_id,
+        },
+    )
+    return submitted(row)
+
+
 async def declare_kind(db: Handle, kind: Kind) -> None:
     """Register a kind, or change its settings for jobs to come."""
     await call(

@@ -14,7 +14,10 @@ from holdfast.postgres.pool import Handle
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One claimed job. Whoever holds the current `token` may write; nobody else."""
+    """One claimed job. Whoever holds the current `token` may write; nobody else.
+
+    `metered`: it is priced by use; finish it by `settle`, with what was used of `price`.
+    """
 
     id: UUID
     account_id: UUID
@@ -30,6 +33,7 @@ class Lease:
     priority: int
     run_at: datetime
     request_id: str | None
+    metered: bool = False
 
 
 @dataclass(slots=True)

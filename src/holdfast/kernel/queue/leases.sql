@@ -12,7 +12,7 @@ create function queue.claim(
 returns table (id uuid, account_id uuid, kind text, payload jsonb, price bigint, attempt int,
                attempts int, token uuid, due_at timestamptz, deadline_at timestamptz,
                lease_seconds double precision, priority smallint, run_at timestamptz,
-               request_id text)
+               request_id text, metered boolean)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -59,7 +59,7 @@ create function queue._claim_kind(
 returns table (id uuid, account_id uuid, kind text, payload jsonb, price bigint, attempt int,
                attempts int, token uuid, due_at timestamptz, deadline_at timestamptz,
                lease_seconds double precision, priority smallint, run_at timestamptz,
-               request_id text)
+               request_id text, metered boolean)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -94,7 +94,8 @@ begin
             started_at = coalesce(j.started_at, moment)
         from leased l where j.bucket = l.bucket and j.id = l.id
         returning j.bucket, j.id, j.account_id, j.kind, j.payload, j.price, j.attempt, j.attempts,
-                  l.token, l.due_at, l.deadline_at, l.priority, l.run_at, j.request_id),
+                  l.token, l.due_at, l.deadline_at, l.priority, l.run_at, j.request_id,
+                  l.metered),
     traced as (
         insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status,
                                  actor, new_value, request_id, at)
@@ -102,7 +103,8 @@ begin
                'processing', _claim_kind.worker, m.attempt::text, m.request_id, moment
         from moved m)
     select m.id, m.account_id, m.kind, m.payload, m.price, m.attempt::int, m.attempts::int,
-           m.token, m.due_at, m.deadline_at, k.lease_seconds, m.priority, m.run_at, m.request_id
+           m.token, m.due_at, m.deadline_at, k.lease_seconds, m.priority, m.run_at, m.request_id,
+           m.metered
     from moved m
     order by m.run_at, m.id;
 end $$;
