@@ -50,9 +50,9 @@ def write(file: Path, text: str) -> None:
     file.write_text(text, "utf-8")
 
 
-def ask(url: str, query: str) -> list[tuple]:
+def ask(url: str, query: str, *values: object) -> list[tuple]:
     with psycopg.connect(url, autocommit=True) as connection:
-        return connection.execute(query).fetchall()
+        return connection.execute(query, values).fetchall()
 
 
 def lines(url: str, sources: Sources) -> list[str]:
@@ -64,7 +64,8 @@ def routines(url: str, schema: str) -> list[str]:
     rows = ask(
         url,
         "select p.oid::regprocedure::text from pg_proc p"
-        f" where pronamespace = '{schema}'::regnamespace order by 1",
+        " where pronamespace = %s::regnamespace order by 1",
+        schema,
     )
     return [name for (name,) in rows]
 

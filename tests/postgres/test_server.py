@@ -67,9 +67,9 @@ def server(home: Path) -> Iterator[EmbeddedServer]:
         yield started
 
 
-def ask(url: str, query: str) -> object:
+def ask(url: str, query: str, *values: object) -> object:
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(query).fetchone()
+        row = connection.execute(query, values).fetchone()
         return row and row[0]
 
 
@@ -135,7 +135,7 @@ def test_it_is_durable_and_not_on_the_network_unless_asked_otherwise(new_home):
     }
     with EmbeddedServer(new_home) as server:
         for name, value in wanted.items():
-            assert ask(server.owner_url, f"select current_setting('{name}')") == value
+            assert ask(server.owner_url, "select current_setting(%s)", name) == value
     with EmbeddedServer(new_home, durable=False) as server:
         assert ask(server.owner_url, "show fsync") == "on"
         assert ask(server.owner_url, "show synchronous_commit") == "off"
@@ -180,7 +180,8 @@ def test_several_servers_at_once(home):
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(EmbeddedServer(home / name, durable=False)) for name in "ab"]
         for number, server in enumerate(servers):
-            run(server.owner_url, f"create table t as select {number} as n")
+            run(server.owner_url, "create table t (n int)")
+            ask(server.owner_url, "insert into t values (%s) returning n", number)
         assert [ask(server.owner_url, "select n from t") for server in servers] == [0, 1]
         assert len({server.pid for server in servers}) == 2
 
@@ -304,10 +305,10 @@ def test_a_back_end_that_outlives_its_killed_server_is_ended(home, monkeypatch):
 
     thread = threading.Thread(target=compute)
     thread.start()
-    busy = f"select pid from pg_stat_activity where query = '{loop}'"
+    busy = "select pid from pg_stat_activity where query = %s"
     superuser = server.url(database="postgres")
-    until(lambda: ask(superuser, busy))
-    orphan = ask(superuser, busy)
+    until(lambda: ask(superuser, busy, loop))
+    orphan = ask(superuser, busy, loop)
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     until(lambda: server.pid is None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from holdfast.postgres.install import install
@@ -171,15 +172,16 @@ def test_the_packages_own_walls(cluster, template):
         ).fetchall()
         assert forbidden == []
         for table in ("ledger.entry", "audit.event"):
-            asked = f"select has_table_privilege('holdfast_definer', '{table}', 'update, delete')"
-            assert owner.execute(asked).fetchone() == (False,)
+            asked = "select has_table_privilege('holdfast_definer', %s, 'update, delete')"
+            assert owner.execute(asked, [table]).fetchone() == (False,)
 
 
 def test_roles_are_made_once_by_installers_of_many_databases(server, tree):
     names = [f"db{number}" for number in range(4)]
     with connected(server.url(database="postgres")) as superuser:
         for name in names:
-            superuser.execute(f"create database {name} owner holdfast_owner")
+            made = sql.SQL("create database {} owner holdfast_owner")
+            superuser.execute(made.format(sql.Identifier(name)))
     urls = [server.url("holdfast_owner", name) for name in names]
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda url: install(url, sources=tree), urls))

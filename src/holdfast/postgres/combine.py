@@ -198,7 +198,7 @@ class _Lane:
             for member in batch:
                 member.future.cancel()
             raise
-        except Exception as problem:  # noqa: BLE001 - a defect of ours must not leave callers waiting
+        except Exception as problem:  # noqa: BLE001 - nobody may be left waiting
             for member in batch:
                 if not member.future.done():
                     member.future.set_exception(problem)

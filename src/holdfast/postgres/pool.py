@@ -34,14 +34,27 @@ class Database:
     concurrent calls of one verb are gathered into one (see `combine`).
     """
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], *, combining: bool) -> None:
-        self._pool = pool
+    def __init__(self, asked: str, *, min_size: int, max_size: int, combining: bool) -> None:
+        self._pool = AsyncConnectionPool(
+            asked,
+            connection_class=AsyncConnection[Any],
+            kwargs={"autocommit": True, "prepare_threshold": 0},
+            min_size=min_size,
+            max_size=max_size,
+            open=False,
+            configure=self._connected,
+            check=self._check,
+            reconnect_failed=self._revive,
+            # Its own retries wait longer each time; ours (`_revive`) never more than a second.
+            reconnect_timeout=0.0,
+            timeout=_PATIENCE,
+        )
         self.combining = combining
         self.round_trips = 0
         self.lanes: dict[object, Any] = {}  # what `combine` keeps for this pool
         self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._revival: asyncio.Task[None] | None = None
-        self._connected = 0
+        self._connections = 0  # ever made
 
     @classmethod
     async def open(
@@ -66,35 +79,9 @@ class Database:
             statement_timeout=statement_timeout,
         )
         await check.connect(asked)
-        self: Self
-
-        async def connected(_: AsyncConnection[Any]) -> None:
-            self._connected += 1
-
-        async def checked(connection: AsyncConnection[Any]) -> None:
-            await self._check(connection)
-
-        async def failed(_: object) -> None:
-            self._revive()
-
-        pool = AsyncConnectionPool(
-            asked,
-            connection_class=AsyncConnection[Any],
-            kwargs={"autocommit": True, "prepare_threshold": 0},
-            min_size=min_size,
-            max_size=max_size,
-            open=False,
-            configure=connected,
-            check=checked,
-            reconnect_failed=failed,
-            # Its own retries wait longer each time; ours (`_revive`) never more than a second.
-            reconnect_timeout=0.0,
-            timeout=_PATIENCE,
-            name=application_name,
-        )
-        self = cls(pool, combining=combining)
+        self = cls(asked, min_size=min_size, max_size=max_size, combining=combining)
         try:
-            await pool.open(wait=True, timeout=_OPEN_WITHIN)
+            await self._pool.open(wait=True, timeout=_OPEN_WITHIN)
         except PoolTimeout as problem:
             raise Unavailable(reason=str(problem)) from problem
         return self
@@ -175,14 +162,17 @@ class Database:
             await self._pool.check()
             raise
 
-    def _revive(self) -> None:
+    async def _connected(self, _: AsyncConnection[Any]) -> None:
+        self._connections += 1
+
+    async def _revive(self, _: object) -> None:
         if self._revival is None or self._revival.done():
             self._revival = asyncio.create_task(self._keep_trying(), name="pool-revival")
 
     async def _keep_trying(self) -> None:
         """Have the pool try again, soon and for ever, until a connection was made."""
-        before, pause = self._connected, _REVIVE_FIRST
-        while self._connected == before and not self._pool.closed:
+        before, pause = self._connections, _REVIVE_FIRST
+        while self._connections == before and not self._pool.closed:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _REVIVE_MOST)
             await self._pool.check()  # it also lets the pool grow

@@ -12,11 +12,12 @@ def create_login_roles(url: str, *, database: str, owner: str, application: str)
     """
     with psycopg.connect(url, autocommit=True) as connection:
         known = {name for (name,) in connection.execute("select rolname from pg_roles")}
-        for name, rights in ((owner, "createrole createdb"), (application, "")):
+        for name, statement in (
+            (owner, sql.SQL("create role {} login createrole createdb")),
+            (application, sql.SQL("create role {} login")),
+        ):
             if name not in known:
-                connection.execute(
-                    sql.SQL("create role {} login " + rights).format(sql.Identifier(name))
-                )
+                connection.execute(statement.format(sql.Identifier(name)))
         connection.execute(
             sql.SQL("grant {} to {} with admin option").format(
                 sql.Identifier(application), sql.Identifier(owner)
