@@ -31,7 +31,7 @@ class Desk:
 
     async def place(self, **given: Any) -> Order:
         given = {"customer_id": self.customer, "title": "A parcel", **given}
-        return (await orders.place(self.db, **given)).order
+        return await orders.place(self.db, **given)
 
     async def take(self, order: Order, operator: UUID, name: str = "Alice", **given: Any) -> Order:
         return await orders.take(

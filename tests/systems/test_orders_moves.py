@@ -1,5 +1,7 @@
 """Placing, and everything that happens to an order besides being taken."""
 
+import asyncio
+
 import pytest
 
 from holdfast import errors
@@ -17,11 +19,11 @@ async def test_a_key_places_once(desk):
     first = await orders.place(desk.db, **args)
     again = await orders.place(desk.db, **args)
     assert (first.replayed, again.replayed) == (False, True)
-    assert again.order.id == first.order.id
+    assert again.id == first.id
     with pytest.raises(errors.IdempotencyKeyReused):
         await orders.place(desk.db, **args | {"title": "Another parcel"})
     other = await orders.place(desk.db, **args | {"customer_id": desk.bob})
-    assert other.order.id != first.order.id
+    assert other.id != first.id
 
 
 async def test_ids_keys_audit_and_effects_live_in_the_desks_bucket(desk):
@@ -254,3 +256,26 @@ async def test_an_erased_person_leaves_nothing_behind(desk):
     rows = await desk.rows("select id, status, title from orders.order order by id")
     assert rows == [(held.id, "PENDING", "A parcel"), (mine.id, "CANCELLED", "-")]
     assert await desk.rows("select name from orders.seat") == [(None,)]
+
+
+async def test_a_key_makes_a_move_happen_once(desk):
+    for _ in range(2):
+        await desk.place()
+    ask = {"operator_id": desk.alice, "key": "k-1"}
+    first = await orders.take_next(desk.db, **ask)
+    again = await orders.take_next(desk.db, **ask)
+    assert (again.id, first.replayed, again.replayed) == (first.id, False, True)
+    done = {"order_id": first.id, "operator_id": desk.alice, "key": "k-1"}
+    assert not (await orders.complete(desk.db, **done)).replayed
+    again = await orders.complete(desk.db, **done)
+    assert (again.replayed, again.status, again.version) == (True, "COMPLETED", 3)
+    other = await orders.take_next(desk.db, operator_id=desk.alice)
+    reused = orders.complete(desk.db, **done | {"order_id": other.id})
+    assert await code_of(reused) == "idempotency_key_reused"
+
+
+async def test_twins_of_a_key_place_one_order(desk):
+    args = {"customer_id": desk.customer, "title": "A parcel", "key": "k-1"}
+    placed = await asyncio.gather(*(orders.place(desk.db, **args) for _ in range(20)))
+    assert len({order.id for order in placed}) == 1
+    assert [order.replayed for order in placed].count(False) == 1

@@ -115,7 +115,8 @@ async def test_a_late_order_is_announced_once_and_stays_visible(desk):
 async def test_hot_statements_find_their_rows_by_index(desk):
     await desk.owner.execute(
         """with made as (
-               insert into orders.order (bucket, id, desk_id, customer_id, title, due_at, created_at)
+               insert into orders.order
+                   (bucket, id, desk_id, customer_id, title, due_at, created_at)
                select d.bucket, kernel.new_id(d.bucket), d.id, %s, 'x', kernel.now(), kernel.now()
                from orders.desk d, generate_series(1, 5000) returning bucket, id)
            insert into outbox.stream (bucket, stream) select * from made""",

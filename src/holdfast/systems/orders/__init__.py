@@ -2,7 +2,6 @@
 
 from holdfast.systems.orders.desks import Desk, desks, name_operator, open_desk
 from holdfast.systems.orders.moves import (
-    Placed,
     cancel,
     complete,
     heartbeat,
@@ -46,7 +45,6 @@ __all__ = [
     "Lapsed",
     "Late",
     "Order",
-    "Placed",
     "Swept",
     "Trace",
     "audit_of",

@@ -126,14 +126,15 @@ end $$;
 -- The answer of a verb: its code, and the order as it is now. Nothing of an order is shown to
 -- somebody to whom it does not exist.
 create function orders._tell(outcome text, order_id uuid, who orders.caller)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
 language plpgsql stable as $$
 #variable_conflict use_variable
 declare
     o orders.order;
     d orders.desk;
 begin
-    code := outcome;
+    replayed := outcome = 'replay';
+    code := case when replayed then 'ok' else outcome end;
     if outcome not in ('order_not_found', 'desk_not_found', 'empty') then
         select * into strict o from orders.order x
         where x.bucket = kernel.bucket_of(order_id) and x.id = order_id;
@@ -146,6 +147,37 @@ begin
     return next;
 end $$;
 select kernel.plan_by_index('orders._tell');
+
+-- Whether this request was answered before: null where it was not (or names no key), `replay`, or
+-- idempotency_key_reused. Keys live in the desk's bucket; twins queue for the key itself, because
+-- two of them may name different orders and meet at no row.
+create function orders._heard(
+    desk_id uuid, verb text, actor uuid, key text, payload text, out standing text,
+    out result uuid)
+language plpgsql as $$
+declare
+    judged record;
+begin
+    if key is null then
+        return;
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended(concat_ws(' ', verb, actor, key), 0));
+    judged := idempotency._judge(array[desk_id], concat_ws(':', verb, actor), array[key],
+                                 array[idempotency._fingerprint(payload)]);
+    standing := nullif(judged.standings[1], 'fresh');
+    result := judged.results[1];
+end $$;
+
+create function orders._remember(
+    desk_id uuid, verb text, actor uuid, key text, payload text, result uuid, moment timestamptz)
+returns void language plpgsql as $$
+begin
+    if key is not null then
+        perform idempotency._bind(array[desk_id], concat_ws(':', verb, actor), array[key],
+            array[idempotency._fingerprint(payload)], array[result], moment,
+            moment + make_interval(hours => kernel.setting_number('idempotency_hours')::int));
+    end if;
+end $$;
 
 -- One trace of a move: the audit row and the effect, under one id, in the order's stream.
 create function orders._trace(

@@ -1,20 +1,11 @@
 """Everything that happens to an order besides being taken."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from holdfast.postgres.call import call, call_one
 from holdfast.postgres.pool import Handle
 from holdfast.systems.orders.order import Judged, Order, Role, judged, told
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """The order of a placing; `replayed` when its key had been used for it before."""
-
-    order: Order
-    replayed: bool
 
 
 async def place(
@@ -28,7 +19,7 @@ async def place(
     key: str | None = None,
     role: Role = "user",
     request_id: str | None = None,
-) -> Placed:
+) -> Order:
     """Give an order to a desk; with a `key` once per customer, desk and key.
 
     `title` 1-200 characters, `details` up to 10,000, `priority` 0-9. The usual time in which it
@@ -51,7 +42,7 @@ async def place(
             "role": role,
         },
     )
-    return Placed(told(row, desk=desk), row["replayed"])
+    return told(row, desk=desk)
 
 
 async def heartbeat(
@@ -67,7 +58,7 @@ async def heartbeat(
     """Begin the holder's lease anew; the version stays. Raises what `release` raises."""
     row = await call_one(
         db,
-        """select t.code, t.allowed, t.most, (t.seen).* from orders.heartbeat(
+        """select t.code, t.allowed, t.most, t.replayed, (t.seen).* from orders.heartbeat(
             order_id => %(order)s, actor => %(actor)s, role => %(role)s,
             family => %(family)s::uuid[], if_version => %(version)s, dry_run => %(dry)s) t""",
         {
@@ -91,6 +82,7 @@ async def release(
     family: Sequence[UUID] | None = None,
     version: int | None = None,
     dry_run: bool = False,
+    key: str | None = None,
     request_id: str | None = None,
 ) -> Order:
     """Give an order back to its desk, where it waits at its old place.
@@ -100,10 +92,10 @@ async def release(
     """
     row = await call_one(
         db,
-        """select t.code, t.allowed, t.most, (t.seen).* from orders.release(
+        """select t.code, t.allowed, t.most, t.replayed, (t.seen).* from orders.release(
             order_id => %(order)s, actor => %(actor)s, role => %(role)s,
             family => %(family)s::uuid[], request_id => %(request)s,
-            if_version => %(version)s, dry_run => %(dry)s) t""",
+            if_version => %(version)s, dry_run => %(dry)s, key => %(key)s) t""",
         {
             "order": order_id,
             "actor": operator_id,
@@ -112,6 +104,7 @@ async def release(
             "request": request_id,
             "version": version,
             "dry": dry_run,
+            "key": key,
         },
     )
     return told(row)
@@ -126,15 +119,16 @@ async def complete(
     family: Sequence[UUID] | None = None,
     version: int | None = None,
     dry_run: bool = False,
+    key: str | None = None,
     request_id: str | None = None,
 ) -> Order:
     """Say that the work on an order is done. Raises what `release` raises."""
     row = await call_one(
         db,
-        """select t.code, t.allowed, t.most, (t.seen).* from orders.complete(
+        """select t.code, t.allowed, t.most, t.replayed, (t.seen).* from orders.complete(
             order_id => %(order)s, actor => %(actor)s, role => %(role)s,
             family => %(family)s::uuid[], request_id => %(request)s,
-            if_version => %(version)s, dry_run => %(dry)s) t""",
+            if_version => %(version)s, dry_run => %(dry)s, key => %(key)s) t""",
         {
             "order": order_id,
             "actor": operator_id,
@@ -143,6 +137,7 @@ async def complete(
             "request": request_id,
             "version": version,
             "dry": dry_run,
+            "key": key,
         },
     )
     return told(row)
@@ -158,6 +153,7 @@ async def cancel(
     version: int | None = None,
     dry_run: bool = False,
     reason: str | None = None,
+    key: str | None = None,
     request_id: str | None = None,
 ) -> Order:
     """Cancel an order: while it waits its customer or an operator may, later only the holder.
@@ -167,10 +163,11 @@ async def cancel(
     """
     row = await call_one(
         db,
-        """select t.code, t.allowed, t.most, (t.seen).* from orders.cancel(
+        """select t.code, t.allowed, t.most, t.replayed, (t.seen).* from orders.cancel(
             order_id => %(order)s, actor => %(actor)s, role => %(role)s,
             family => %(family)s::uuid[], request_id => %(request)s,
-            if_version => %(version)s, dry_run => %(dry)s, reason => %(reason)s) t""",
+            if_version => %(version)s, dry_run => %(dry)s, key => %(key)s,
+            reason => %(reason)s) t""",
         {
             "order": order_id,
             "actor": actor_id,
@@ -179,6 +176,7 @@ async def cancel(
             "request": request_id,
             "version": version,
             "dry": dry_run,
+            "key": key,
             "reason": reason,
         },
     )

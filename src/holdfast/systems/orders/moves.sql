@@ -10,45 +10,31 @@ create function orders.place(
     desk text, customer uuid, title text, details text default null, priority int default 0,
     key text default null, request_id text default null, role text default 'user')
 returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
-language plpgsql as $$
+language plpgsql set lock_timeout = '5s' as $$
 #variable_conflict use_variable
 declare
-    who    orders.caller := row(customer, array[customer], role, null, request_id);
-    d      orders.desk := orders._desk(desk);
-    fresh  uuid;
-    moment timestamptz;
-    judged record;
-    print  bytea;
+    who     orders.caller := row(customer, array[customer], role, null, request_id);
+    d       orders.desk := orders._desk(desk);
+    fresh   uuid;
+    moment  timestamptz;
+    heard   record;
+    payload text := jsonb_build_array(title, details, priority);
 begin
-    replayed := false;
     if d.id is null then
         code := 'desk_not_found';
         return next;
         return;
     end if;
-    if key is not null then     -- there is no row yet to lock: twins queue for the key itself
-        perform pg_advisory_xact_lock(hashtextextended('orders.place:' || customer || key, 0));
+    heard := orders._heard(d.id, 'orders.place', customer, key, payload);
+    if heard.standing is not null then
+        return query select * from orders._tell(heard.standing, heard.result, who);
+        return;
     end if;
     moment := kernel.now();
     fresh := kernel.new_id(d.bucket);
-    if key is not null then
-        print := idempotency._fingerprint(jsonb_build_array(title, details, priority)::text);
-        judged := idempotency._judge(array[d.id], 'orders.place:' || customer, array[key],
-                                     array[print]);
-        if judged.standings[1] <> 'fresh' then
-            replayed := judged.standings[1] = 'replay';
-            return query select t.code, t.seen, t.allowed, t.most, replayed
-                from orders._tell(case when replayed then 'ok' else judged.standings[1] end,
-                                  coalesce(judged.results[1], fresh), who) t;
-            return;
-        end if;
-        perform idempotency._bind(array[d.id], 'orders.place:' || customer, array[key],
-            array[print], array[fresh], moment,
-            moment + make_interval(hours => kernel.setting_number('idempotency_hours')::int));
-    end if;
     perform orders._insert(fresh, d, who, title, details, priority, moment);
-    return query select t.code, t.seen, t.allowed, t.most, false
-        from orders._tell('ok', fresh, who) t;
+    perform orders._remember(d.id, 'orders.place', customer, key, payload, fresh, moment);
+    return query select * from orders._tell('ok', fresh, who);
 end $$;
 select kernel.plan_by_index('orders.place');
 
@@ -76,36 +62,38 @@ end $$;
 create function orders.heartbeat(
     order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
     if_version int default null, dry_run boolean default false)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
 language plpgsql as $$
 begin
     return query select * from orders._move('heartbeat', order_id,
         row(actor, coalesce(family, array[actor]), role, null, null)::orders.caller, if_version,
-        dry_run, null);
+        dry_run, null, null);
 end $$;
 
 -- The holder gives it back by choice: it waits again, at its old place.
 create function orders.release(
     order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
-    request_id text default null, if_version int default null, dry_run boolean default false)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+    request_id text default null, if_version int default null, dry_run boolean default false,
+    key text default null)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
 language plpgsql as $$
 begin
     return query select * from orders._move('release', order_id,
         row(actor, coalesce(family, array[actor]), role, null, request_id)::orders.caller,
-        if_version, dry_run, null);
+        if_version, dry_run, null, key);
 end $$;
 
 -- The holder is done with it.
 create function orders.complete(
     order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
-    request_id text default null, if_version int default null, dry_run boolean default false)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+    request_id text default null, if_version int default null, dry_run boolean default false,
+    key text default null)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
 language plpgsql as $$
 begin
     return query select * from orders._move('complete', order_id,
         row(actor, coalesce(family, array[actor]), role, null, request_id)::orders.caller,
-        if_version, dry_run, null);
+        if_version, dry_run, null, key);
 end $$;
 
 -- Nobody needs it any more: says its customer or an operator while it waits, its holder or a
@@ -113,33 +101,41 @@ end $$;
 create function orders.cancel(
     order_id uuid, actor uuid, role text default 'user', family uuid[] default null,
     request_id text default null, if_version int default null, dry_run boolean default false,
-    reason text default null)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+    reason text default null, key text default null)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
 language plpgsql as $$
 begin
     return query select * from orders._move('cancel', order_id,
         row(actor, coalesce(family, array[actor]), role, null, request_id)::orders.caller,
-        if_version, dry_run, reason);
+        if_version, dry_run, reason, key);
 end $$;
 
 create function orders._move(
-    verb text, order_id uuid, who orders.caller, if_version int, dry_run boolean, reason text)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
-language plpgsql as $$
+    verb text, order_id uuid, who orders.caller, if_version int, dry_run boolean, reason text,
+    key text)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+language plpgsql set lock_timeout = '5s' as $$
 #variable_conflict use_variable
 declare
     o       orders.order;
     d       orders.desk;
     outcome text;
+    moment  timestamptz;
+    payload text := jsonb_build_array(order_id, reason);
 begin
     select * into o from orders.order x
     where x.bucket = kernel.bucket_of(order_id) and x.id = order_id for update;
     select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
+    moment := kernel.now();
     outcome := orders._judge(verb, o, orders._works_at(d, who), true, who);
-    if outcome <> 'order_not_found' and if_version <> o.version then
-        outcome := 'version_mismatch';
-    elsif outcome = 'ok' and not dry_run then
-        perform orders._carry_out(verb, o, d, who.id::text, reason, who.request_id, kernel.now());
+    if outcome <> 'order_not_found' then
+        outcome := coalesce(
+            (orders._heard(d.id, 'orders.' || verb, who.id, key, payload)).standing,
+            case when if_version <> o.version then 'version_mismatch' end, outcome);
+    end if;
+    if outcome = 'ok' and not dry_run then
+        perform orders._carry_out(verb, o, d, who.id::text, reason, who.request_id, moment);
+        perform orders._remember(d.id, 'orders.' || verb, who.id, key, payload, o.id, moment);
     end if;
     return query select * from orders._tell(outcome, order_id, who);
 end $$;

@@ -29,7 +29,8 @@ class Order:
 
     `lease_until`: without a sign of life until then it goes back to the desk. `breached_at`: when
     its lateness (past `due_at`) was announced. `allowed_actions` are those of whoever asked, and
-    empty where nobody did (`changes`).
+    empty where nobody did (`changes`). `replayed`: an earlier request with the same key was
+    answered so.
     """
 
     id: UUID
@@ -49,6 +50,7 @@ class Order:
     created_at: datetime
     finished_at: datetime | None
     allowed_actions: tuple[Allowed, ...] = ()
+    replayed: bool = False
 
     @property
     def holder(self) -> dict[str, Any] | None:
@@ -58,7 +60,7 @@ class Order:
         return {"id": self.assigned_operator_id, "name": self.holder_name}
 
 
-_COLUMNS = tuple(name for name in Order.__slots__ if name != "allowed_actions")
+_COLUMNS = tuple(n for n in Order.__slots__ if n not in ("allowed_actions", "replayed"))
 
 
 def order_of(row: Row) -> Order:
@@ -66,7 +68,11 @@ def order_of(row: Row) -> Order:
     allowed = tuple(
         Allowed(a["action"], a["allowed"], a.get("reason")) for a in row.get("allowed") or ()
     )
-    return Order(**{name: row[name] for name in _COLUMNS}, allowed_actions=allowed)
+    return Order(
+        **{name: row[name] for name in _COLUMNS},
+        allowed_actions=allowed,
+        replayed=bool(row.get("replayed")),
+    )
 
 
 def told(row: Row, **facts: Any) -> Order:

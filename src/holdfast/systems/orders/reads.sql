@@ -3,7 +3,7 @@
 -- One order, for whoever may see it: its customer, and every operator of its desk.
 create function orders.get(
     order_id uuid, actor uuid, role text default 'user', family uuid[] default null)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
 language plpgsql stable as $$
 #variable_conflict use_variable
 declare

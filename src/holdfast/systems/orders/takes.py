@@ -64,18 +64,21 @@ async def take_next(
     operator_name: str | None = None,
     role: Role = "operator",
     family: Sequence[UUID] | None = None,
+    key: str | None = None,
     request_id: str | None = None,
 ) -> Order | None:
     """Take the desk's order of highest priority, then the oldest; None when nothing waits.
 
-    Raises DeskNotFound, Forbidden, WipLimitReached (limit), Unavailable.
+    Asked again with the same `key` it answers with the same order, and takes no other. Raises
+    DeskNotFound, Forbidden, WipLimitReached (limit), IdempotencyKeyReused, Unavailable.
     """
     began = perf_counter()
     row = await call_one(
         db,
-        """select t.code, t.allowed, t.most, (t.seen).* from orders.take_next(
+        """select t.code, t.allowed, t.most, t.replayed, (t.seen).* from orders.take_next(
             desk => %(desk)s, actor => %(actor)s, role => %(role)s,
-            family => %(family)s::uuid[], actor_name => %(name)s, request_id => %(request)s) t""",
+            family => %(family)s::uuid[], actor_name => %(name)s, request_id => %(request)s,
+            key => %(key)s) t""",
         {
             "desk": desk,
             "actor": operator_id,
@@ -83,6 +86,7 @@ async def take_next(
             "family": None if family is None else list(family),
             "name": operator_name,
             "request": request_id,
+            "key": key,
         },
     )
     meters.took(row["code"], perf_counter() - began)

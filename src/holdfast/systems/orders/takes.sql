@@ -16,7 +16,7 @@ create function orders.take(
     order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
     actor_name text default null, request_id text default null, if_version int default null,
     dry_run boolean default false)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
 language plpgsql as $$
 #variable_conflict use_variable
 declare
@@ -115,21 +115,29 @@ begin
 end $$;
 
 -- Takes the order of highest priority, then the oldest, that nobody is taking right now. Outcomes:
--- ok, empty, wip_limit_reached, forbidden, desk_not_found. A taker that dies gives it back.
+-- ok, empty, wip_limit_reached, forbidden, desk_not_found, idempotency_key_reused. A taker that
+-- dies gives it back. With a key the same order is answered again, not the next one taken.
 create function orders.take_next(
     desk text, actor uuid, role text default 'operator', family uuid[] default null,
-    actor_name text default null, request_id text default null)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
-language plpgsql as $$
+    actor_name text default null, request_id text default null, key text default null)
+returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+language plpgsql set lock_timeout = '5s' as $$
 #variable_conflict use_variable
 declare
-    who orders.caller := row(actor, coalesce(family, array[actor]), role, actor_name, request_id);
-    d   orders.desk := orders._desk(desk);
-    o   orders.order;
+    who   orders.caller := row(actor, coalesce(family, array[actor]), role, actor_name,
+                               request_id);
+    d     orders.desk := orders._desk(desk);
+    o     orders.order;
+    heard record;
 begin
     code := case when d.id is null then 'desk_not_found'
                  when not orders._works_at(d, who) then 'forbidden' end;
     if code is null then
+        heard := orders._heard(d.id, 'orders.take_next', actor, key, desk);
+        if heard.standing is not null then
+            return query select * from orders._tell(heard.standing, heard.result, who);
+            return;
+        end if;
         perform orders._sit(d, who.id, who.name);
         most := orders._most(d);
         code := case when not orders._has_room(d, who.id) then 'wip_limit_reached' end;
@@ -147,6 +155,7 @@ begin
         return;
     end if;
     perform orders._claim(o, d, who);
+    perform orders._remember(d.id, 'orders.take_next', actor, key, desk, o.id, kernel.now());
     return query select * from orders._tell('ok', o.id, who);
 end $$;
 select kernel.plan_by_index('orders.take_next');
