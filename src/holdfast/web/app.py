@@ -11,7 +11,7 @@ import holdfast
 from holdfast.config import Settings, signing_secret
 from holdfast.postgres.pool import Database
 from holdfast.systems.accounts import development
-from holdfast.web import api, openapi, problems, progress
+from holdfast.web import api, board, openapi, problems, progress
 from holdfast.web.doorway import Doorway
 from holdfast.web.live import Hub
 from holdfast.web.metrics import Metrics
@@ -49,7 +49,7 @@ def create_app(settings: Settings, db: Database) -> FastAPI:
     app.state.rates = Rates(settings)
     app.state.metrics = Metrics()
     app.state.running = Running()
-    app.state.hubs = {"jobs": Hub(progress.asker(db))}
+    app.state.hubs = {"jobs": Hub(progress.asker(db)), "orders": Hub(board.asker(db))}
     app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
     app.add_middleware(Doorway, body_bytes_max=settings.body_bytes_max, metrics=app.state.metrics)
     problems.install(app)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from holdfast.postgres.pool import Database, Row
+from holdfast.systems import orders
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -49,13 +50,42 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def page(self, db: Database, depth: list[Row] | None) -> bytes:
+    def page(
+        self, db: Database, depth: list[Row] | None, desks: Sequence[orders.Depth] = ()
+    ) -> bytes:
         """Return the page that Prometheus scrapes; `depth` is None while the database is away."""
         self._up.set(depth is not None)
         self._round_trips.set(db.round_trips)
-        queue = CollectorRegistry()
-        queue.register(_Queue(depth or []))
-        return generate_latest(self.registry) + generate_latest(queue)
+        asked = CollectorRegistry()
+        asked.register(_Queue(depth or []))
+        asked.register(_Desks(desks))
+        parts = (self.registry, orders.meters.REGISTRY, asked)
+        return b"".join(generate_latest(part) for part in parts)
+
+
+class _Desks(Collector):
+    """The order desks as they were asked for this scrape, all together: desks have no end."""
+
+    def __init__(self, depth: Sequence[orders.Depth]) -> None:
+        self._depth = depth
+
+    def collect(self) -> Iterator[Metric]:
+        """Give a figure per open status, and the age of the order that waits longest."""
+        count = GaugeMetricFamily("holdfast_orders_open", "Open orders.", labels=("status",))
+        late = GaugeMetricFamily(
+            "holdfast_orders_late", "Open orders past their time.", labels=("status",)
+        )
+        for status in ("PENDING", "PROCESSING"):
+            rows = [row for row in self._depth if row.status == status]
+            count.add_metric((status,), sum(row.orders for row in rows))
+            late.add_metric((status,), sum(row.late for row in rows))
+        waiting = [d.oldest.timestamp() for d in self._depth if d.oldest and d.status == "PENDING"]
+        age = GaugeMetricFamily(
+            "holdfast_orders_oldest_seconds",
+            "Age of the order that waits longest.",
+            value=max(0.0, time.time() - min(waiting)) if waiting else 0.0,
+        )
+        return iter((count, late, age))
 
 
 class _Queue(Collector):

@@ -1,5 +1,6 @@
 """The order desk: customers place orders, operators take them. One order, one operator, always."""
 
+from holdfast.systems.orders import meters
 from holdfast.systems.orders.desks import Desk, desks, name_operator, open_desk
 from holdfast.systems.orders.moves import (
     cancel,
@@ -58,6 +59,7 @@ __all__ = [
     "heartbeat",
     "list_of_customer",
     "list_of_desk",
+    "meters",
     "name_operator",
     "open_desk",
     "place",

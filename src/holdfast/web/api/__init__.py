@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from holdfast.web.api import artifacts, catalogue, health, holds, jobs, me, stories, tickets
+from holdfast.web.api import (
+    artifacts,
+    catalogue,
+    health,
+    holds,
+    jobs,
+    me,
+    orders,
+    stories,
+    tickets,
+)
 
 ROUTERS = (
     health.router,
@@ -13,4 +23,5 @@ ROUTERS = (
     holds.router,
     artifacts.router,
     tickets.router,
+    *orders.ROUTERS,
 )

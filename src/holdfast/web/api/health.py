@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from holdfast.errors import HoldfastError, SchemaMissing, SchemaOutdated
 from holdfast.kernel import queue
 from holdfast.postgres import ready
+from holdfast.systems import orders
 from holdfast.web.body import router as json_router
 from holdfast.web.metrics import CONTENT_TYPE, Metrics
 from holdfast.web.pages import documentation
@@ -56,10 +57,10 @@ async def metrics(request: Request, db: Db) -> Response:
     """Figures for Prometheus."""
     held: Metrics = request.app.state.metrics
     try:
-        depth = await queue.depth(db)
+        depth, desks = await queue.depth(db), await orders.depth(db)
     except HoldfastError:
-        depth = None  # the process has figures of its own, worth most in an outage
-    return Response(held.page(db, depth), media_type=CONTENT_TYPE)
+        depth, desks = None, []  # the process has figures of its own, worth most in an outage
+    return Response(held.page(db, depth, desks), media_type=CONTENT_TYPE)
 
 
 @router.get("/openapi.json", include_in_schema=False)
