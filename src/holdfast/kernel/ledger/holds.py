@@ -22,11 +22,11 @@ class Hold:
     replayed: bool = False
 
 
-def _hold(row: Row) -> Hold:
+def _hold(row: Row, asked: int | None = None) -> Hold:
     if row["code"] == "insufficient_tokens":
         raise refusal(row["code"], needed=row["needed"], available=row["available"])
     if row["code"] != "ok":
-        raise refusal(row["code"], status=row["status"], amount=row["amount"])
+        raise refusal(row["code"], status=row["status"], held=row["amount"], asked=asked)
     return Hold(**{name: row[name] for name in Hold.__slots__})
 
 
@@ -88,7 +88,7 @@ async def capture(
             "request": request_id,
         },
     )
-    return _hold(row)
+    return _hold(row, amount)
 
 
 async def release(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -24,6 +25,7 @@ from holdfast.web.requests import (
     Db,
     OptionalKey,
     PathId,
+    RunningDep,
     SettingsDep,
 )
 from holdfast.web.responses import Shape, answer, refuses
@@ -72,6 +74,7 @@ async def hold(
     body: HoldBody,
     db: Db,
     settings: SettingsDep,
+    running: RunningDep,
 ) -> Response:
     """Reserve crystals; they stay yours until captured, and come back when the time is over."""
     if body.ttl_seconds > settings.hold_ttl_seconds_max:
@@ -81,16 +84,19 @@ async def hold(
             "most": settings.hold_ttl_seconds_max,
         }
         raise Invalid.of([problem])
-    made = await ledger.hold(
-        db,
-        account_id=caller.account_id,
-        amount=body.amount,
-        ttl=body.ttl_seconds,
-        cause=body.cause,
-        key=key or uuid4().hex,
-        request_id=caller.request_id,
-    )
-    return _shown(made, 201)
+    key = key or uuid4().hex
+    with running.once("ledger.hold", caller.account_id, key):
+        made = await ledger.hold(
+            db,
+            account_id=caller.account_id,
+            amount=body.amount,
+            ttl=body.ttl_seconds,
+            cause=body.cause,
+            key=key,
+            request_id=caller.request_id,
+        )
+    # A replay is the same answer again, whatever became of the hold.
+    return _shown(replace(made, status="OPEN", captured=0), 201)
 
 
 @router.get("/{hold_id}", response_model=HoldShape, responses=refuses(NotFound))
