@@ -1,5 +1,6 @@
 """Courses for tests: small documents, people who take them, and the clock they live by."""
 
+import json
 from datetime import UTC, datetime
 
 from holdfast.systems import courses
@@ -25,8 +26,6 @@ def document(slug="c", *days, flow="linear", remind_at="18:00"):
 
 async def publish(db, *arguments, **more):
     """Publish a test's document as a file would be; returns what publishing did."""
-    import json
-
     made = document(*arguments, **more)
     return await courses.publish(db, courses.parse(json.dumps(made)), actor="test")
 
