@@ -4,8 +4,8 @@ import asyncio
 import random
 
 import pytest
-from courses_content import Learner, publish, sound
 
+from courses_content import Learner, publish, sound
 from holdfast.errors import Refusal
 from holdfast.postgres.pool import Database
 from holdfast.systems import courses

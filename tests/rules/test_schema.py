@@ -13,10 +13,8 @@ import pytest
 REFERENCE = {
     "accounts._key",
     "courses.course",
-    "courses.course_day",
-    "courses.course_step",
-    "courses.notification",
-    "courses.text",
+    "courses.plan_day",
+    "courses.plan_step",
     "courses.version",
     "kernel.clock",
     "kernel.installation",

@@ -1,6 +1,7 @@
 """Days by the calendar on the person's clock: midnight, DST, journeys."""
 
 import pytest
+
 from courses_content import Learner, at, publish, sound
 
 STEPS = [f"s{n}" for n in range(12)]

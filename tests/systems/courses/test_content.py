@@ -5,8 +5,8 @@ import json
 
 import psycopg
 import pytest
-from courses_content import Learner, document, effects, publish, sound
 
+from courses_content import Learner, document, effects, publish, sound
 from holdfast.errors import Invalid
 from holdfast.systems import courses
 

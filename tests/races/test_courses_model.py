@@ -4,7 +4,6 @@ import asyncio
 import json
 
 import psycopg
-from courses_content import document
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -16,6 +15,7 @@ from hypothesis.stateful import (
 )
 from psycopg.rows import dict_row
 
+from courses_content import document
 from holdfast.errors import Refusal
 from holdfast.postgres.call import run_sync
 from holdfast.systems import courses
