@@ -135,6 +135,13 @@ class Settings:
     )
     job_deadline_seconds: float = seconds(3600, "Longest time a job may take, all in all.")
     job_queue_deadline_seconds: float = seconds(86_400, "Longest time a job may wait for a worker.")
+    outage_pause_seconds: float = seconds(
+        60, "How long a kind rests whose provider is out of service, before one job tries again.",
+        most=86_400,
+    )  # fmt: skip
+    effect_tries: int = whole(
+        12, "How often an effect is sent before it is a dead letter.", unit="tries", most=100
+    )
     idempotency_hours: int = whole(
         24, "How long keys are kept (those of money for ever).", unit="hours", most=87_600,
         stored=True,

@@ -6,7 +6,8 @@ silence. The rules are in the .sql files beside this one.
 """
 
 from holdfast.kernel.queue.artifacts import Artifact, Part, artifact, artifacts
-from holdfast.kernel.queue.ends import Ended, cancel, fail, finish, settle
+from holdfast.kernel.queue.attempts import Attempt, AttemptFailed, Handler, OutOfService
+from holdfast.kernel.queue.ends import Ended, cancel, fail, finish, finish_within, settle
 from holdfast.kernel.queue.jobs import (
     Job,
     Kind,
@@ -24,6 +25,7 @@ from holdfast.kernel.queue.jobs import (
     submit,
     watch,
 )
+from holdfast.kernel.queue.kinds import Declared, declared, enqueue, job
 from holdfast.kernel.queue.leases import (
     Beat,
     Lease,
@@ -37,12 +39,17 @@ from holdfast.kernel.queue.sweeper import Swept, sweep
 
 __all__ = [
     "Artifact",
+    "Attempt",
+    "AttemptFailed",
     "Beat",
+    "Declared",
     "Ended",
+    "Handler",
     "Job",
     "Kind",
     "Lease",
     "LowWater",
+    "OutOfService",
     "Part",
     "Step",
     "Submitted",
@@ -53,13 +60,17 @@ __all__ = [
     "cancel",
     "claim",
     "declare_kind",
+    "declared",
     "depth",
+    "enqueue",
     "fail",
     "finish",
+    "finish_within",
     "get",
     "get_many",
     "hand_back",
     "heartbeat",
+    "job",
     "list_of",
     "pause",
     "reserve",

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from holdfast.errors import refusal
-from holdfast.postgres.call import call_one
+from holdfast.postgres.call import call, call_one
 from holdfast.postgres.combine import BatchVerb
 from holdfast.postgres.combine import submit as combined
 from holdfast.postgres.pool import Handle, Row
@@ -71,6 +71,22 @@ async def settle(
         {"job": job_id, "token": token, "result": json.dumps(result), "used": used},
     )
     return _ended(row)
+
+
+async def finish_within(
+    db: Handle, *, job_id: UUID, token: UUID, result: Mapping[str, Any]
+) -> None:
+    """Complete a job inside the caller's own transaction, together with his rows.
+
+    Raises LeaseLost when the lease was lost, and aborts the transaction with it: a handler that is
+    stale writes nothing anywhere. Nothing is combined and nothing is kept of a late result.
+    """
+    await call(
+        db,
+        """select queue.finish_within(job => %(job)s, token => %(token)s,
+            result => %(result)s::jsonb)""",
+        {"job": job_id, "token": token, "result": json.dumps(dict(result))},
+    )
 
 
 async def fail(
