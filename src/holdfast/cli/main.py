@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 import holdfast
 from holdfast.cli import (
@@ -78,10 +78,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except HoldfastError as problem:
         terminal.tell(problem)
         return 1
-    except click.ClickException as problem:
-        problem.show()
-        return problem.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except TyperException as problem:
+        return _wrong_line(problem)
+    except (typer.Abort, KeyboardInterrupt):
         terminal.say("interrupted.")
         return 130
     except BrokenPipeError:
@@ -93,6 +92,17 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as problem:  # noqa: BLE001 - nobody is shown a traceback
         return _defect(problem)
     return code if isinstance(code, int) else 0
+
+
+def _wrong_line(problem: TyperException) -> int:
+    """Show what is wrong with the command line, with its usage."""
+    show = getattr(problem, "show", None)
+    if show is None:
+        terminal.say(str(problem))
+        return 2
+    if str(problem):
+        show()
+    return int(getattr(problem, "exit_code", 2))
 
 
 def _defect(problem: BaseException) -> int:

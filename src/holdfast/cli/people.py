@@ -12,6 +12,7 @@ from holdfast.cli.place import Place, place, read_settings
 from holdfast.config import Settings
 from holdfast.errors import ProductionRefused
 from holdfast.systems import accounts
+from holdfast.systems.accounts import development
 
 
 class RoleName(enum.StrEnum):
@@ -38,8 +39,8 @@ def token(
     """Print a development token for each name, valid for 12 hours; accounts are made."""
     settings = read_settings()
     logs.configure(settings, at_least="warning")
-    if settings.production:
-        raise ProductionRefused(reason="`holdfast token` signs with the development key")
+    if settings.production:  # before anybody's account is made
+        raise ProductionRefused(reason="tokens of the development key are for HOLDFAST_ENV=dev")
     if bad := [name for name in names if not 1 <= len(name.strip()) <= 200]:
         raise typer.BadParameter(f"a name has 1 to 200 characters, not {len(bad[0])}")
     with place(settings) as where:
@@ -50,7 +51,6 @@ def token(
 async def _mint(
     settings: Settings, where: Place, names: list[str], called: RoleName | None
 ) -> list[str]:
-    from holdfast.web.actor import mint
 
     made = []
     async with await where.open(settings) as db, await where.open_owner() as owner:
@@ -60,7 +60,7 @@ async def _mint(
                 await accounts.set_role(
                     owner, account_id=account.id, role=called.value, actor="cli:token"
                 )
-            made.append(mint(settings, name))
+            made.append(development.mint(settings, name))
     return made
 
 

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from holdfast.kernel import queue
+from holdfast.kernel import ledger, queue
 from holdfast.kernel.queue import Swept
 from holdfast.postgres.pool import Database
+from holdfast.systems import orders
 
 _BATCH = 500
 
@@ -40,8 +41,26 @@ def _tell(swept: Swept) -> None:
             )  # fmt: skip
 
 
+async def silent_operators(db: Database) -> int:
+    """Return orders to their desks whose holder is silent, and announce those that are late."""
+    swept = await orders.sweep(db, limit=_BATCH)
+    for one in swept.lapsed:
+        log.info("no sign of life: the order went back to its desk", order=str(one.order_id),
+                 operator=str(one.operator_id))  # fmt: skip
+    return len(swept.lapsed) + len(swept.late)
+
+
+async def ended_holds(db: Database) -> int:
+    """Expire holds and lots whose time has passed."""
+    return await ledger.sweep(db, limit=_BATCH)
+
+
 Sweep = Callable[[Database], Awaitable[int]]
 
 # Each returns how many rows it moved. A sweep that fails is tried again at the next round and
 # keeps no other from its turn.
-SWEEPS: Mapping[str, Sweep] = {"stalled jobs": stalled_jobs}
+SWEEPS: Mapping[str, Sweep] = {
+    "stalled jobs": stalled_jobs,
+    "silent operators": silent_operators,
+    "ended holds": ended_holds,
+}

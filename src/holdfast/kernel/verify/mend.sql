@@ -42,7 +42,8 @@ begin
     where x.bucket = kernel.bucket_of(job) and x.id = job for update;
     perform ledger._lock(array[j.account_id], true);
     moment := kernel.now();
-    if j.status in ('failed', 'cancelled') and j.charge_seq is not null and j.refund_seq is null then
+    if j.status in ('failed', 'cancelled') and j.charge_seq is not null
+       and j.refund_seq is null then
         seq := ledger._refund(j.account_id, j.asset, j.charge_seq, 'job:' || j.id, event, moment,
                               actor, reason);
         update queue.job x
@@ -51,7 +52,8 @@ begin
              and n.account_id = j.account_id and n.kind = 'refund' and n.cause = 'job:' || j.id))
         where x.bucket = j.bucket and x.id = j.id;
         perform audit._record('job', 'verify.mend', array[event], array[j.id], array[j.status],
-                              array[j.status], array[actor], array[reason], array[null::text], moment);
+                              array[j.status], array[actor], array[reason], array[null::text],
+                              moment);
         return 'refund';
     elsif j.status in ('queued', 'processing') and not exists (
         select from queue.job_ready r where r.bucket = j.bucket and r.id = j.id) then
@@ -62,7 +64,8 @@ begin
         update queue.job x set status = 'queued', version = x.version + 1
         where x.bucket = j.bucket and x.id = j.id;
         perform audit._record('job', 'verify.mend', array[event], array[j.id], array[j.status],
-                              array['queued'], array[actor], array[reason], array[null::text], moment);
+                              array['queued'], array[actor], array[reason], array[null::text],
+                              moment);
         return 'queue again';
     end if;
     return null;
