@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from holdfast.errors import EmbeddedServerFailed, HomeUnusable
+from holdfast.errors import EmbeddedServerFailed
 from holdfast.postgres import account
 from holdfast.postgres.account import Account, let_read, let_through, server_account
 from holdfast.postgres.server import EmbeddedServer
@@ -184,9 +184,10 @@ def test_without_access_control_lists_our_own_folders_are_opened_to_walk_through
     with pytest.raises(PermissionError):
         let_read(nobody, folder / "home", [folder])  # reading is never opened to everybody
     folder.chmod(0o700)
-    with pytest.raises(HomeUnusable) as caught:
+    with pytest.raises(EmbeddedServerFailed) as caught:
         EmbeddedServer(folder / "home", durable=False).start()
-    assert caught.value.facts["path"] == str(folder)
+    assert caught.value.facts["reason"].endswith(f"which runs it, may not pass {folder}")
+    assert caught.value.facts["reason"] in str(caught.value)
 
 
 @root_only

@@ -78,7 +78,7 @@ class MigrationChanged(Setup):
 
 
 class EmbeddedServerFailed(Setup):
-    """The embedded PostgreSQL did not start or stop; facts: `log`, the path of its log."""
+    """The embedded PostgreSQL did not start or stop; facts: `reason`, maybe `log` (its path)."""
 
     code = "embedded_server_failed"
 

@@ -52,9 +52,11 @@ class Folder:
             )
 
     def check_holder(self, account: Account) -> None:
-        """Raise HomeUnusable where the cluster belongs to somebody else."""
+        """Raise EmbeddedServerFailed where the cluster belongs to somebody else."""
         if self.data.exists() and self.data.stat().st_uid != account.uid:
-            raise self._unusable("it belongs to another user; start Holdfast as that one")
+            raise EmbeddedServerFailed(
+                reason=f"{self.data} belongs to another user; start Holdfast as that one"
+            )
 
     def initialise(self, tree: Path, account: Account, *, durable: bool) -> None:
         """Make the cluster, beside its place, then move it there: whole or not at all."""

@@ -202,9 +202,8 @@ class EmbeddedServer:
             let_through(account, tree / "bin", ours)
             let_read(account, tree, ours)
         except PermissionError as problem:
-            raise HomeUnusable(
-                path=str(problem.filename),
-                reason=f"the account {account.name}, which runs PostgreSQL, cannot get through",
+            raise self._failed(
+                f"the account {account.name}, which runs it, may not pass {problem.filename}"
             ) from problem
 
     def _run(self, account: Account, tree: Path) -> None:
