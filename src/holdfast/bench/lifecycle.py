@@ -49,10 +49,10 @@ def _member(account: UUID) -> dict[str, Any]:
     }
 
 
-async def prepare(db: Database, count: int = 500) -> list[UUID]:
-    """Declare the kind and make the people who pay."""
+async def prepare(ground: Ground, db: Database, jobs: int) -> list[UUID]:
+    """Declare the kind and make the people who pay: one for twenty jobs, at least 100."""
     await queue.declare_kind(db, queue.Kind(stories.KIND, lease=300))
-    return await people(db, count)
+    return await people(ground.owner_url, max(100, jobs // 20))
 
 
 async def enqueue(db: Database, payers: list[UUID], jobs: int, tell: Tell | None = None) -> float:
@@ -125,7 +125,7 @@ def _all_ok(rows: list[dict[str, Any]]) -> None:
 async def arrays(ground: Ground, jobs: int, rounds: int, tell: Tell | None = None) -> Rates:
     """Measure explicit batches; the median of `rounds`."""
     async with await ground.open(most=CONNECTIONS) as db:
-        payers = await prepare(db)
+        payers = await prepare(ground, db, jobs)
         await enqueue(db, payers, BATCH * 4)
         await process(db, BATCH * 4)
         enqueued, processed = [], []
@@ -140,7 +140,7 @@ async def combined(
 ) -> Rates:
     """Measure many callers at a time, each answered after its own commit."""
     async with await ground.open(most=4, combining=True) as db:
-        payers = await prepare(db)
+        payers = await prepare(ground, db, jobs)
         enqueued, processed = [], []
         for _ in range(rounds):
             began = time.perf_counter()
@@ -188,11 +188,11 @@ async def _work(db: Database, jobs: int, callers: int, tell: Tell | None) -> Non
 async def single(ground: Ground, jobs: int) -> tuple[Rates, float]:
     """Measure one caller at a time; returns the rates and the median ms of a charge + enqueue."""
     async with await ground.open(most=1) as db:
-        payers = await prepare(db, 10)
+        payers = await prepare(ground, db, jobs)
         took, began = [], time.perf_counter()
         for n in range(jobs):
             start = time.perf_counter()
-            await _generate(db, payers[n % 10])
+            await _generate(db, payers[n % len(payers)])
             took.append(time.perf_counter() - start)
         enqueued = time.perf_counter() - began
         began = time.perf_counter()
@@ -215,7 +215,7 @@ async def drain(ground: Ground, jobs: int, *, hold: bool, tell: Tell | None = No
         await ground.open(most=CONNECTIONS) as db,
         held_snapshot(ground.owner_url, hold=hold),
     ):
-        payers = await prepare(db)
+        payers = await prepare(ground, db, jobs)
         await enqueue(db, payers, jobs, tell)
         began, marks = time.perf_counter(), list[float]()
         await process(db, jobs, tell, marks)
