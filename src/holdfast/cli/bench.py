@@ -1,5 +1,115 @@
 """`holdfast bench`: the figures of the docs, measured on this machine."""
 
+import dataclasses
+import os
+import platform
+from typing import Annotated, Any
+
+import psycopg
 import typer
 
+from holdfast.bench import lifecycle as lives
+from holdfast.bench import raw
+from holdfast.bench.ground import Ground, ground
+from holdfast.cli import terminal
+
 app = typer.Typer(no_args_is_help=True, help="Measure speed here, on a database of its own.")
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="A server and role that may create databases; embedded without it."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+
+
+def machine(where: Ground) -> str:
+    """Name what was measured on: figures mean nothing without it."""
+    with psycopg.connect(where.owner_url) as connection:
+        version = connection.info.server_version // 10000
+    return f"{os.cpu_count()} cores, {platform.machine()}, PostgreSQL {version}, durable"
+
+
+@app.command()
+def lifecycle(
+    jobs: Annotated[int, typer.Option(min=1000, help="Jobs in each measurement.")] = 20_000,
+    drain: Annotated[int, typer.Option(min=0, help="Waiting jobs to drain; 0: none.")] = 200_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 3,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Whole metered lifecycles per second, and a long drain with and without an open snapshot."""
+    with ground(url) as where, terminal.progress() as bars:
+        found: dict[str, Any] = {"machine": machine(where)}
+        bar = bars.add_task("one caller", total=None)
+
+        def measure(what: str, total: int) -> lives.Tell:
+            bars.reset(bar, description=what, total=total)
+            return lambda done: bars.advance(bar, done)
+
+        raw.prepare(where.owner_url)
+        found["raw"] = raw.transactions(where.owner_url)
+        alone, latency = terminal.run(lives.single(where, max(200, jobs // 50)))
+        found["single"] = _rates(alone) | {"latencyMs": latency}
+        tell = measure("arrays", 2 * rounds * jobs)
+        found["arrays"] = _rates(terminal.run(lives.arrays(where, jobs, rounds, tell)))
+        for callers in (64, 256):
+            tell = measure(f"{callers} callers", 2 * rounds * jobs)
+            rates = terminal.run(lives.combined(where, jobs, callers, rounds, tell))
+            found[f"callers{callers}"] = _rates(rates)
+    if drain:
+        found["drain"] = _drain(url, drain, hold=False)
+        found["drainHeld"] = _drain(url, drain, hold=True)
+    terminal.answer_json(found) if json else _show(found)
+
+
+def _drain(url: str | None, jobs: int, *, hold: bool) -> list[float]:
+    """Drain on a ground of its own, so that one drain's dead rows are not the other's."""
+    with ground(url) as where, terminal.progress() as bars:
+        bar = bars.add_task("drain, snapshot held" if hold else "drain", total=2 * jobs)
+        return terminal.run(
+            lives.drain(where, jobs, hold=hold, tell=lambda n: bars.advance(bar, n))
+        )
+
+
+def _rates(rates: lives.Rates) -> dict[str, float]:
+    return dataclasses.asdict(rates) | {"whole": rates.whole}
+
+
+def _show(found: dict[str, Any]) -> None:
+    terminal.note(found["machine"])
+    names = {
+        "single": "one caller at a time",
+        "arrays": f"arrays of {lives.BATCH}",
+        "callers64": "64 callers, combined",
+        "callers256": "256 callers, combined",
+    }
+    rows = [
+        (name, *(f"{found[key][part]:,.0f}" for part in ("enqueued", "processed", "whole")),
+         f"{found[key]['enqueued'] / found['raw']:.2f}")
+        for key, name in names.items()
+    ]  # fmt: skip
+    terminal.table(
+        ("jobs per second", "charged + enqueued", "processed", "lifecycles", "enqueued / raw"),
+        rows,
+    )
+    terminal.note(f"raw: {found['raw']:,.0f} transactions of five statements/s, 16 clients")
+    terminal.note(f"one caller waits {found['single']['latencyMs']:.2f} ms for a charged job")
+    if "drain" in found:
+        _show_drain(found["drain"], found["drainHeld"])
+
+
+def _show_drain(free: list[float], held: list[float]) -> None:
+    terminal.table(
+        ("drain, jobs/s by tenths", *map(str, range(1, 11)), "last / first"),
+        [
+            (name, *(f"{rate:,.0f}" for rate in rates), f"{rates[-1] / rates[0]:.2f}")
+            for name, rates in (("free", free), ("snapshot held", held))
+        ],
+    )
+    ratio = _mean_rate(held) / _mean_rate(free)
+    terminal.note(f"held / free over the whole drain: {ratio:.2f}")
+
+
+def _mean_rate(tenths: list[float]) -> float:
+    """Return the rate over all tenths, each the same number of jobs."""
+    return len(tenths) / sum(1 / rate for rate in tenths)
