@@ -59,6 +59,7 @@ _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "deviceId": {"type": "apiKey", "in": "header", "name": "X-Device-Id"},
     "deviceSecret": {"type": "apiKey", "in": "header", "name": "X-Device-Secret"},
+    "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
 }
 _WHO = {"authorization", "x-device-id", "x-device-secret"}
 
@@ -66,12 +67,20 @@ _WHO = {"authorization", "x-device-id", "x-device-secret"}
 def _complete(path: str, operation: dict[str, Any]) -> None:
     """Say who may ask, and list every refusal with its code."""
     parameters = operation.get("parameters", [])
-    personal = any(parameter["name"].lower() in _WHO for parameter in parameters)
+    names = {parameter["name"].lower() for parameter in parameters}
+    personal = bool(names & (_WHO | {"ticket"}))
     operation["parameters"] = [p for p in parameters if p["name"].lower() not in _WHO]
     if personal:
         operation["security"] = [{"bearer": []}, {"deviceId": [], "deviceSecret": []}]
+        if "ticket" in names:
+            operation["security"].append({"ticket": []})
     responses = operation["responses"]
-    responses.pop("422", None) if "x-codes" not in responses.get("422", {}) else None
+    if "x-codes" not in responses.get("422", {}):
+        responses.pop("422", None)  # FastAPI's own, of a shape that we never answer
+    needs_key = errors.IdempotencyKeyRequired.code in responses.get("400", {}).get("x-codes", ())
+    for parameter in operation["parameters"]:
+        if parameter["name"].lower() == "idempotency-key":
+            parameter["required"] = needs_key
     for kind in _met(path, operation, personal):
         listed = responses.setdefault(str(kind.status), {"x-codes": []})
         codes = listed.setdefault("x-codes", [])
@@ -94,8 +103,13 @@ def _met(path: str, operation: dict[str, Any], personal: bool) -> Iterator[type[
         yield errors.Invalid
     if "{" in path:
         yield errors.NotFound
-    if any(p["name"].lower() == "idempotency-key" for p in operation["parameters"]):
-        yield from (errors.IdempotencyKeyMalformed, errors.IdempotencyInFlight)
+    names = {parameter["name"].lower() for parameter in operation["parameters"]}
+    if "idempotency-key" in names:
+        yield errors.IdempotencyKeyMalformed
+        yield errors.IdempotencyKeyReused
+        yield errors.IdempotencyInFlight
+    if "if-match" in names:
+        yield errors.VersionMismatch
 
 
 def _refusal(codes: list[str]) -> dict[str, Any]:

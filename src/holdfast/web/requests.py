@@ -30,7 +30,8 @@ T = TypeVar("T")
 
 KEY_MOST = 255  # characters
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?\Z")
-_ETAG = re.compile(r'(?:W/)?"([0-9]{1,18})"\Z')
+_QUOTED = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"\Z')
+_ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"\Z')
 
 
 async def _db(request: Request) -> Database:
@@ -87,7 +88,7 @@ async def _optional_key(
         Header(
             description="Names this request: sent again with the same key, it happens once.",
         ),
-        WithJsonSchema({"type": "string", "minLength": 1, "maxLength": KEY_MOST}),
+        WithJsonSchema({"type": "string", "maxLength": KEY_MOST, "pattern": r"^[\x21-\x7e]+$"}),
     ] = None,
 ) -> str | None:
     if not idempotency_key:
@@ -109,7 +110,9 @@ RequiredKey = Annotated[str, Depends(_required_key)]
 
 async def _if_match(
     if_match: Annotated[
-        str | None, Header(description="The ETag of the version that the change is meant for.")
+        str | None,
+        Header(description="The ETag of the version that the change is meant for."),
+        WithJsonSchema({"type": "string", "pattern": r'^(\*|(W/)?"[\x21\x23-\x7e]*")$'}),
     ] = None,
 ) -> int | None:
     """Return the version that must be current; None where any will do."""
@@ -117,7 +120,8 @@ async def _if_match(
         return None
     found = _ETAG.match(if_match.strip())
     if found is None:
-        raise BadRequest if '"' not in if_match else VersionMismatch
+        # Somebody else's ETag is of no version of ours; anything else is no ETag.
+        raise VersionMismatch if _QUOTED.match(if_match.strip()) else BadRequest
     return int(found[1])
 
 

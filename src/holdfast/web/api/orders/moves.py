@@ -93,7 +93,7 @@ async def bulk_take(body: BulkTakeBody, caller: CallerDep, db: Db) -> Response:
     return _outcomes(await orders.take_each(db, order_ids=body.ids, **taking(caller)))
 
 
-@router.post("/bulk/reassign", response_model=OutcomesShape)
+@router.post("/bulk/reassign", response_model=OutcomesShape, responses=refuses(OperatorNotFound))
 async def bulk_reassign(body: BulkReassignBody, caller: CallerDep, db: Db) -> Response:
     """Hand several held orders to another operator, each with an outcome of its own."""
     found = await orders.reassign_each(
