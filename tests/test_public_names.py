@@ -11,8 +11,8 @@ import holdfast
 
 FROZEN = {
     "BrokenPromise", "Database", "HoldfastError", "Refusal", "Retryable", "Settings",
-    "Unavailable", "__version__", "accounts", "audit", "errors", "ledger", "outbox", "queue",
-    "stories", "transitions",
+    "Unavailable", "__version__", "accounts", "audit", "enqueue", "errors", "job", "ledger",
+    "outbox", "queue", "stories", "transitions",
 }  # fmt: skip
 
 

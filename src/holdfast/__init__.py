@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from holdfast.kernel import outbox as outbox
     from holdfast.kernel import queue as queue
     from holdfast.kernel import transitions as transitions
+    from holdfast.kernel.queue import enqueue as enqueue
+    from holdfast.kernel.queue import job as job
     from holdfast.postgres.pool import Database as Database
     from holdfast.systems import accounts as accounts
     from holdfast.systems import stories as stories
 
 __version__ = "0.1.0"
 
-# Public names and where they live; looked up at first use, so that importing Holdfast is cheap.
+# Public names and where they live (`module:` for what is no module itself); looked up at first
+# use, so that importing Holdfast is cheap.
 _HOMES = {
     "BrokenPromise": "holdfast.errors",
     "Database": "holdfast.postgres.pool",
@@ -39,7 +42,9 @@ _HOMES = {
     "Unavailable": "holdfast.errors",
     "accounts": "holdfast.systems",
     "audit": "holdfast.kernel",
+    "enqueue": "holdfast.kernel.queue:",
     "errors": "holdfast",
+    "job": "holdfast.kernel.queue:",
     "ledger": "holdfast.kernel",
     "outbox": "holdfast.kernel",
     "queue": "holdfast.kernel",
@@ -53,8 +58,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
-    if name[0].isupper():
-        return getattr(import_module(home), name)
+    if name[0].isupper() or home.endswith(":"):
+        return getattr(import_module(home.rstrip(":")), name)
     return import_module(f"{home}.{name}")
 
 
