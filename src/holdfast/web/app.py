@@ -11,7 +11,7 @@ import holdfast
 from holdfast.config import Settings, signing_secret
 from holdfast.postgres.pool import Database
 from holdfast.systems.accounts import development
-from holdfast.web import api, board, openapi, problems, progress
+from holdfast.web import api, board, console, openapi, problems, progress
 from holdfast.web.doorway import Doorway
 from holdfast.web.live import Hub
 from holdfast.web.metrics import Metrics
@@ -55,6 +55,7 @@ def create_app(settings: Settings, db: Database) -> FastAPI:
     problems.install(app)
     for router in api.ROUTERS:
         app.include_router(router)
+    console.install(app)
     return app
 
 

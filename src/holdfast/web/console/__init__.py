@@ -1,0 +1,21 @@
+"""The console: pages made on the server, a file per system. A system adds its router here."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from holdfast.web.console import orders, session
+
+ROUTERS = (session.router, orders.router)
+
+
+def install(app: FastAPI) -> None:
+    """Add the console to the application."""
+    app.add_exception_handler(session.SignInFirst, session.on_sign_in_first)
+    folder = resources.files("holdfast.web") / "static" / "console"
+    app.mount("/console/static", StaticFiles(directory=str(folder)), name="console-static")
+    for router in ROUTERS:
+        app.include_router(router, include_in_schema=False)
