@@ -117,6 +117,7 @@ async def test_who_comes_while_a_call_is_in_flight_leaves_with_the_next(combined
         " and state = 'active' and pid <> pg_backend_pid()",
     )
     rest = await asyncio.gather(*(pay(combined, n, f"k{n}") for n in range(2, 50)))
+    assert first.done()  # one call of a verb at a time: what it locks meets no other of ours
     assert (await first)["size"] == 1
     assert {row["size"] for row in rest} == {48}
     assert combined.round_trips == 2
@@ -205,10 +206,35 @@ async def test_a_lost_connection_in_mid_batch_is_run_again_by_key(combined, wall
 
 async def test_a_verb_without_keys_is_never_run_again(combined, wallets):
     unkeyed = BatchVerb(PAY.name, PAY.sql, PAY.columns, keyed=False)
-    told = asyncio.create_task(submit(combined, unkeyed, {"wallets": 1, "keys": "slow"}))
+    members = [{"wallets": 1, "keys": "slow"}, {"wallets": 2, "keys": "k"}]
+    told = asyncio.gather(
+        *(submit(combined, unkeyed, member) for member in members), return_exceptions=True
+    )
     await _kill_in_call(wallets)
-    with pytest.raises(Unavailable):
-        await asyncio.wait_for(told, 10)
+    first, second = await asyncio.wait_for(told, 10)
+    assert type(first) is type(second) is Unavailable
+    assert first is not second  # each is raised in a task of its own
+    assert await one(wallets, "select count(*) from entry") == 0
+
+
+async def test_who_finds_no_turn_for_the_lock_is_told_in_time(wallets, empty_url, monkeypatch):
+    async with (
+        await Database.open(empty_url, combining=True, max_size=4) as db,
+        await psycopg.AsyncConnection.connect(empty_url) as holder,
+    ):
+        await holder.execute("update wallet set balance = 20 where id = 1")
+        first = asyncio.create_task(pay(db, 1, "first"))
+        await _until(
+            wallets,
+            "select count(*) = 1 from pg_stat_activity"
+            " where wait_event_type = 'Lock' and query like '%%from pay(%%'",
+        )
+        monkeypatch.setattr("holdfast.postgres.combine._PATIENCE", 0.1)
+        with pytest.raises(Retryable):
+            await asyncio.wait_for(pay(db, 1, "second"), 2)
+        assert not first.done()
+        await holder.commit()
+        assert (await first)["code"] == "ok"
 
 
 async def test_a_cancelled_caller_takes_nothing_with_it(combined, wallets):
