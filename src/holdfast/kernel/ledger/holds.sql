@@ -181,7 +181,8 @@ create function ledger.capture(
     request_id text default null)
 returns setof ledger.hold_outcome language plpgsql as $$
 begin
-    return query select * from ledger._decide_hold(hold, owners, 'CAPTURED', taken, key, request_id);
+    return query
+    select * from ledger._decide_hold(hold, owners, 'CAPTURED', taken, key, request_id);
 end $$;
 
 -- Gives an open hold back, whole. Outcomes as for capture.

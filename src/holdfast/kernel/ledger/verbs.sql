@@ -14,49 +14,33 @@ declare
     moment  timestamptz := kernel.now();
     seed    kernel.seed := kernel.new_seed();
     prints  bytea[];
+    ids     uuid[];
     judged  record;
     charged record;
-    fresh   int[]; ids uuid[]; good int[];
-    codes   text[]; entries uuid[]; frees bigint[];
+    entries uuid[];
 begin
     select array_agg(idempotency._fingerprint(concat_ws(' ', asset, u.amount, u.cause))
-                     order by u.ord)
-    into prints from unnest(amounts, causes) with ordinality as u(amount, cause, ord);
-    judged := idempotency._judge(accounts, 'ledger.charge', keys, prints);
-    entries := judged.results;
-    codes := ledger._unlocked(accounts, locked, judged.standings);
-    select array_agg(u.ord::int order by u.account, u.ord),
+                     order by u.ord),
            array_agg(kernel.nth_id(seed.high, seed.low, u.ord, kernel.bucket_of(u.account))
-                     order by u.account, u.ord)
-    into fresh, ids
-    from unnest(accounts, codes) with ordinality as u(account, code, ord) where u.code = 'fresh';
-    if fresh is not null then
-        charged := ledger._charge(
-            (select array_agg(accounts[f] order by n) from unnest(fresh) with ordinality u(f, n)),
-            asset,
-            (select array_agg(amounts[f] order by n) from unnest(fresh) with ordinality u(f, n)),
-            ids,
-            (select array_agg(coalesce(causes[f], 'charge:' || ids[n]) order by n)
-             from unnest(fresh) with ordinality u(f, n)),
-            (select array_agg(request_ids[f] order by n)
-             from unnest(fresh) with ordinality u(f, n)), moment);
-        for i in 1 .. cardinality(fresh) loop
-            codes[fresh[i]] := charged.codes[i]; frees[fresh[i]] := charged.frees[i];
-            if charged.codes[i] = 'ok' then
-                entries[fresh[i]] := ids[i]; good := good || fresh[i];
-            end if;
-        end loop;
-        perform idempotency._bind(
-            (select array_agg(accounts[g]) from unnest(good) g), 'ledger.charge',
-            (select array_agg(keys[g]) from unnest(good) g),
-            (select array_agg(prints[g]) from unnest(good) g),
-            (select array_agg(entries[g]) from unnest(good) g), moment);
-    end if;
+                     order by u.ord),
+           array_agg(coalesce(u.cause, 'charge ' || u.key) order by u.ord)
+    into prints, ids, causes
+    from unnest(accounts, amounts, causes, keys) with ordinality
+         as u(account, amount, cause, key, ord);
+    judged := idempotency._judge(accounts, 'ledger.charge', keys, prints);
+    charged := ledger._charge(accounts, asset, amounts, ids, causes, request_ids, moment,
+                              ledger._unlocked(accounts, locked, judged.standings));
+    entries := judged.results;
+    perform idempotency._bind(array_agg(u.account), 'ledger.charge', array_agg(u.key),
+                              array_agg(u.print), array_agg(u.id), moment)
+    from unnest(accounts, keys, prints, ids, charged.codes) as u(account, key, print, id, code)
+    where u.code = 'ok'
+    having count(*) > 0;
     return query
     select x.ord::int, case x.final when 'replay' then 'ok' else x.final end,
-           case when x.final in ('ok', 'replay') then entries[x.at_ord] end,
-           amounts[x.ord], frees[x.at_ord], x.final = 'replay' or x.at_ord <> x.ord
-    from idempotency._settle_twins(codes, judged.twins) x;
+           case x.final when 'ok' then ids[x.at_ord] when 'replay' then entries[x.at_ord] end,
+           amounts[x.ord], charged.frees[x.at_ord], x.final = 'replay' or x.at_ord <> x.ord
+    from idempotency._settle_twins(charged.codes, judged.twins) x;
 end $$;
 select kernel.plan_by_index('ledger.charge');
 

@@ -37,8 +37,8 @@ returns void language sql as $$
 $$;
 
 -- Charge + job, for each member, in one round trip; a replay answers with the price and the time of
--- the first. `verb` names the idempotency space
--- ('stories.generate'); prices[i] = 0 is work that costs nothing.
+-- the first. `verb` names the idempotency space ('stories.generate'); a price of 0 is work that
+-- costs nothing.
 create function queue.submit(
     verb text, accounts uuid[], kinds text[], payloads jsonb[], prices bigint[], keys text[],
     retry_ofs uuid[], request_ids text[], asset text default 'crystal',
@@ -48,47 +48,59 @@ returns table (ord int, code text, job_id uuid, price bigint, needed bigint, ava
 language plpgsql as $$
 #variable_conflict use_variable
 declare
-    locked   uuid[] := ledger._lock(accounts, wait);
-    moment   timestamptz := kernel.now();
-    seed     kernel.seed := kernel.new_seed();
-    prints   bytea[];
-    judged   record;
-    charged  record;
-    fresh    int[]; ids uuid[];
-    codes    text[]; jobs uuid[]; frees bigint[];
+    locked  uuid[] := ledger._lock(accounts, wait);
+    moment  timestamptz := kernel.now();
+    made    record;
+    judged  record;
+    charged record;
 begin
-    select array_agg(idempotency._fingerprint(concat_ws(' ', u.kind, u.payload, u.retry_of))
-                     order by u.ord)
-    into prints
-    from unnest(kinds, payloads, retry_ofs) with ordinality as u(kind, payload, retry_of, ord);
-    judged := idempotency._judge(accounts, verb, keys, prints);
-    jobs := judged.results;
-    codes := ledger._unlocked(accounts, locked, judged.standings);
-    select array_agg(u.ord::int order by u.account, u.ord),
-           array_agg(kernel.nth_id(seed.high, seed.low, u.ord, kernel.bucket_of(u.account))
-                     order by u.account, u.ord)
-    into fresh, ids
-    from unnest(accounts, codes) with ordinality as u(account, code, ord) where u.code = 'fresh';
-    if fresh is not null then
-        perform queue._require_kinds(kinds);
-        charged := queue._charge_and_enqueue(verb, fresh, ids, accounts, kinds,
-            payloads, prices, keys, prints, retry_ofs, request_ids, asset, moment);
-        for i in 1 .. cardinality(fresh) loop
-            codes[fresh[i]] := charged.codes[i];
-            frees[fresh[i]] := charged.frees[i];
-            if charged.codes[i] = 'ok' then jobs[fresh[i]] := ids[i]; end if;
-        end loop;
+    made := queue._prepare(accounts, kinds, payloads, prices, retry_ofs);
+    judged := idempotency._judge(accounts, verb, keys, made.prints);
+    charged := ledger._charge(accounts, asset, prices, made.ids, made.causes, request_ids, moment,
+                              ledger._unlocked(accounts, locked, judged.standings));
+    if 'ok' = any (charged.codes) then
+        perform queue._enqueue(verb, made.ids, made.events, accounts, kinds, payloads, prices,
+                               keys, made.prints, retry_ofs, request_ids, asset, charged.seqs,
+                               charged.codes, moment);
+        perform queue._announce(accounts, made.events, 'jobs.queued', made.effects, request_ids,
+                                charged.codes, moment);
+        perform queue._wake();
     end if;
     return query
     select x.ord::int, case x.final when 'replay' then 'ok' else x.final end,
-           case when x.final in ('ok', 'replay') then jobs[x.at_ord] end,
-           coalesce(j.price, prices[x.ord]), prices[x.ord], frees[x.at_ord],
+           case x.final when 'ok' then made.ids[x.at_ord] else was.id end,
+           coalesce(j.price, prices[x.ord]), prices[x.ord], charged.frees[x.at_ord],
            x.final = 'replay' or x.at_ord <> x.ord, coalesce(j.created_at, moment)
-    from idempotency._settle_twins(codes, judged.twins) x
-    left join lateral (select case x.final when 'replay' then jobs[x.at_ord] end) was (id) on true
+    from idempotency._settle_twins(charged.codes, judged.twins) x
+    left join lateral (select case x.final when 'replay' then judged.results[x.at_ord] end)
+              was (id) on true
     left join queue.job j on j.bucket = kernel.bucket_of(was.id) and j.id = was.id;
 end $$;
 select kernel.plan_by_index('queue.submit');
+
+-- What can be made of the arguments alone, for all members at once. An event's id names the audit
+-- row and the effect.
+create function queue._prepare(
+    accounts uuid[], kinds text[], payloads jsonb[], prices bigint[], retry_ofs uuid[],
+    out ids uuid[], out events uuid[], out causes text[], out prints bytea[], out effects jsonb[])
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+    seed kernel.seed := kernel.new_seed();
+begin
+    select array_agg(x.id order by x.ord), array_agg(x.event order by x.ord),
+           array_agg('job:' || x.id order by x.ord), array_agg(x.print order by x.ord),
+           array_agg(jsonb_build_object('job', x.id, 'kind', x.kind, 'charged', x.price)
+                     order by x.ord)
+    into ids, events, causes, prints, effects
+    from (select u.ord, u.kind, u.price,
+                 idempotency._fingerprint(concat_ws(' ', u.kind, u.payload, u.retry_of)) as print,
+                 kernel.nth_id(seed.high, seed.low, 2 * u.ord, kernel.bucket_of(u.account)) as id,
+                 kernel.nth_id(seed.high, seed.low, 2 * u.ord + 1, kernel.bucket_of(u.account))
+                 as event
+          from unnest(accounts, kinds, payloads, prices, retry_ofs) with ordinality
+               as u(account, kind, payload, price, retry_of, ord)) x;
+end $$;
 
 -- A new job for one that failed or was cancelled, charged anew (`cost`; null: what the old one
 -- cost): finished stays finished, so what may be tried again stays so and a replay finds its key.
@@ -116,48 +128,45 @@ begin
     end if;
 end $$;
 
-create function queue._charge_and_enqueue(
-    verb text, fresh int[], new_jobs uuid[], accounts uuid[], kinds text[], payloads jsonb[],
-    prices bigint[], keys text[], prints bytea[], retry_ofs uuid[], request_ids text[],
-    asset text, at timestamptz, out codes text[], out frees bigint[])
-language plpgsql as $$
+-- The rows of the members that passed: key, job, place in the queue, audit; one statement.
+create function queue._enqueue(
+    verb text, ids uuid[], events uuid[], accounts uuid[], kinds text[], payloads jsonb[],
+    prices bigint[], keys text[], prints bytea[], retry_ofs uuid[], request_ids text[], asset text,
+    seqs bigint[], codes text[], moment timestamptz)
+returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
-    charged record;
-    good    int[];      -- positions in fresh that passed
+    enqueued int;
 begin
-    charged := ledger._charge(
-        (select array_agg(accounts[f] order by n) from unnest(fresh) with ordinality u(f, n)),
-        asset,
-        (select array_agg(prices[f] order by n) from unnest(fresh) with ordinality u(f, n)),
-        new_jobs,
-        (select array_agg('job:' || j order by n) from unnest(new_jobs) with ordinality u(j, n)),
-        (select array_agg(request_ids[f] order by n) from unnest(fresh) with ordinality u(f, n)),
-        at);
-    codes := charged.codes; frees := charged.frees;
-    select array_agg(n::int order by n) into good
-    from unnest(codes) with ordinality u(c, n) where c = 'ok';
-    if good is null then
-        return;
-    end if;
-    insert into queue.job (bucket, id, account_id, kind, payload, asset, price, charge_seq,
-                           attempts, retry_of, request_id, created_at)
-    select kernel.bucket_of(new_jobs[g]), new_jobs[g], accounts[fresh[g]], kinds[fresh[g]],
-           payloads[fresh[g]], asset, prices[fresh[g]], charged.seqs[g], k.attempts,
-           retry_ofs[fresh[g]], request_ids[fresh[g]], at
-    from unnest(good) g join queue.kind k on k.kind = kinds[fresh[g]];
+    with m as materialized (
+        select u.*, kernel.bucket_of(u.id) as bucket
+        from unnest(ids, events, accounts, kinds, payloads, prices, keys, prints, retry_ofs,
+                    request_ids, seqs, codes)
+             as u(id, event, account, kind, payload, price, key, print, retry_of, request_id, seq,
+                  code)
+        where u.code = 'ok'),
+    bound as (
+        insert into idempotency.key (bucket, account_id, verb, key, fingerprint, result_id, at)
+        select m.bucket, m.account, verb, m.key, m.print, m.id, moment from m),
+    traced as (
+        insert into audit.event (bucket, entity_id, id, entity, action, to_status, actor,
+                                 request_id, at)
+        select m.bucket, m.id, m.event, 'job', verb, 'queued', m.account::text, m.request_id,
+               moment from m),
+    made as (
+        insert into queue.job (bucket, id, account_id, kind, payload, asset, price, charge_seq,
+                               attempts, retry_of, request_id, created_at)
+        select m.bucket, m.id, m.account, m.kind, m.payload, asset, m.price, m.seq, k.attempts,
+               m.retry_of, m.request_id, moment
+        from m join queue.kind k on k.kind = m.kind)
     insert into queue.job_ready (bucket, id, account_id, kind, run_at, due_at)
-    select kernel.bucket_of(new_jobs[g]), new_jobs[g], accounts[fresh[g]], kinds[fresh[g]], at,
-           at + make_interval(secs => k.queue_deadline_seconds)
-    from unnest(good) g join queue.kind k on k.kind = kinds[fresh[g]];
-    perform queue._after_submit(verb,
-        (select array_agg(new_jobs[g]) from unnest(good) g),
-        (select array_agg(accounts[fresh[g]]) from unnest(good) g),
-        (select array_agg(kinds[fresh[g]]) from unnest(good) g),
-        (select array_agg(prices[fresh[g]]) from unnest(good) g),
-        (select array_agg(keys[fresh[g]]) from unnest(good) g),
-        (select array_agg(prints[fresh[g]]) from unnest(good) g),
-        (select array_agg(request_ids[fresh[g]]) from unnest(good) g), at);
+    select m.bucket, m.id, m.account, m.kind, moment,
+           moment + make_interval(secs => k.queue_deadline_seconds)
+    from m join queue.kind k on k.kind = m.kind;
+    get diagnostics enqueued = row_count;
+    if enqueued <> (select count(*) from unnest(codes) c where c = 'ok') then
+        perform queue._require_kinds(kinds);
+    end if;
 end $$;
 
 create function queue._require_kinds(kinds text[]) returns void language plpgsql as $$
@@ -172,32 +181,24 @@ begin
     end if;
 end $$;
 
--- The traces of a submit: the bound key, the audit row, the effect; and a call to whoever waits.
-create function queue._after_submit(
-    verb text, jobs uuid[], accounts uuid[], kinds text[], prices bigint[], keys text[],
-    prints bytea[], request_ids text[], at timestamptz)
+-- The effects of the members that passed.
+create function queue._announce(
+    accounts uuid[], events uuid[], topic text, effects jsonb[], request_ids text[],
+    codes text[], moment timestamptz)
 returns void language plpgsql as $$
 #variable_conflict use_variable
-declare
-    seed     kernel.seed := kernel.new_seed();
-    events   uuid[];
-    payloads jsonb[];
 begin
-    perform idempotency._bind(accounts, verb, keys, prints, jobs, at);
-    select array_agg(kernel.nth_id(seed.high, seed.low, n, kernel.bucket_of(j)) order by n)
-    into events from unnest(jobs) with ordinality as u(j, n);
-    insert into audit.event (bucket, entity_id, id, entity, action, to_status, actor,
-                             request_id, at)
-    select kernel.bucket_of(x.job), x.job, x.event, 'job', verb, 'queued', x.account::text,
-           x.request_id, at
-    from unnest(jobs, events, accounts, request_ids) as x(job, event, account, request_id);
-    select array_agg(jsonb_build_object('job', x.job, 'kind', x.kind, 'charged', x.price)
-                     order by x.n)
-    into payloads
-    from unnest(jobs, kinds, prices) with ordinality as x(job, kind, price, n);
-    perform outbox._append(accounts, events, array_fill('jobs.queued'::text,
-        array[cardinality(jobs)]), payloads, request_ids, at);
-    perform queue._wake();
+    if not 'ok' = all (codes) then
+        select array_agg(u.account order by u.ord), array_agg(u.event order by u.ord),
+               array_agg(u.effect order by u.ord), array_agg(u.request_id order by u.ord)
+        into accounts, events, effects, request_ids
+        from unnest(accounts, events, effects, request_ids, codes) with ordinality
+             as u(account, event, effect, request_id, code, ord)
+        where u.code = 'ok';
+    end if;
+    perform outbox._append(accounts, events,
+                           array_fill(topic, array[cardinality(accounts)]), effects, request_ids,
+                           moment);
 end $$;
 
 -- One NOTIFY for all who said that they wait; none when nobody does.

@@ -54,8 +54,9 @@ create function queue._enqueue_reserved(
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
-    k    queue.kind;
-    home smallint := kernel.bucket_of(account);
+    k     queue.kind;
+    home  smallint := kernel.bucket_of(account);
+    event uuid := kernel.new_id(home);
 begin
     select * into strict k from queue.kind x where x.kind = called;
     insert into queue.job (bucket, id, account_id, kind, payload, asset, price, hold_id, attempts,
@@ -64,8 +65,13 @@ begin
     insert into queue.job_ready (bucket, id, account_id, kind, run_at, due_at, metered)
     values (home, job, account, called, at, at + make_interval(secs => k.queue_deadline_seconds),
             true);
-    perform queue._after_submit(verb, array[job], array[account], array[called],
-                                array[0::bigint], array[key], array[print], array[request_id], at);
+    perform idempotency._bind(array[account], verb, array[key], array[print], array[job], at);
+    perform audit._record('job', verb, array[event], array[job], array[null::text],
+        array['queued'], array[account::text], array[null::text], array[request_id], at);
+    perform outbox._append(array[account], array[event], array['jobs.queued'],
+        array[jsonb_build_object('job', job, 'kind', called, 'charged', 0, 'held', estimate)],
+        array[request_id], at);
+    perform queue._wake();
 end $$;
 
 -- Completes a job priced by use: takes `used` of what it holds, gives the rest back. Outcomes: ok,
