@@ -180,6 +180,16 @@ class Settings:
         False, "Whether webhooks may go to private addresses (for tests)."
     )
 
+    vapid_private_key: str | None = text(
+        None, "Key that signs Web Push; without it one is derived from HOLDFAST_SECRET.",
+        allowed="32 bytes in base64url", pattern=r"[A-Za-z0-9_-]{43}=?", secret=True,
+    )  # fmt: skip
+    vapid_subject: str = text(
+        "mailto:holdfast@localhost", "Whom push services may write to about our messages.",
+        allowed="`mailto:` and an address, or an https address",
+        pattern=r"(?:mailto:[^\s@]+@[^\s@]+|https://[^\s]+)",
+    )  # fmt: skip
+
     explicit: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
