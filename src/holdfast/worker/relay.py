@@ -63,11 +63,11 @@ def _shown(effect: Effect) -> dict[str, object]:
 class Relay:
     """Delivers what is in the outbox to `channels`, by the name that a stream carries.
 
-    After `tries` failures an effect is given up: it blocks its stream until somebody redrives or
-    skips it, or is passed by, as its topic says.
+    After `tries` failures (by default about half a day of them) an effect is given up: it blocks
+    its stream until somebody redrives or skips it, or is passed by, as its topic says.
     """
 
-    def __init__(self, db: Database, channels: Mapping[str, Channel], *, tries: int = 12) -> None:
+    def __init__(self, db: Database, channels: Mapping[str, Channel], *, tries: int = 100) -> None:
         self._db = db
         self._channels = dict(channels)
         self._tries = tries
