@@ -52,7 +52,8 @@ async def test_a_database_that_lived_is_clean_and_looked_at(db, lived):
     assert counts["refunds_reverse_a_charge"] == 2
     assert counts["ends_are_announced"] == 3
     assert counts["wallets_add_up"] == 3
-    assert all(one.checked > 0 and one.about for one in found)
+    assert all(one.about for one in found)
+    assert all(one.checked > 0 for one in found if "." not in one.name)
     assert steps[-1][0] + 1 == steps[-1][1]
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from courses_content import Learner, publish
-from receiving import Receiver
 
+from courses_content import Learner, publish
 from holdfast.kernel import outbox
 from holdfast.systems import courses
 from holdfast.systems.providers.webhooks import new_secret
+from receiving import Receiver
 
 PROGRAM = Path(__file__).parents[1] / "relay_process.py"
 
@@ -73,13 +73,12 @@ def told(receiver):
 
 
 async def committed(owner):
-    rows = await (
+    return await (
         await owner.execute(
             "select id::text, seq from outbox.effect where source is null"
             " and topic like 'courses.%' order by seq"
         )
     ).fetchall()
-    return rows
 
 
 async def leases_end(owner):

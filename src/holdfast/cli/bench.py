@@ -10,8 +10,10 @@ import typer
 
 from holdfast.bench import lifecycle as lives
 from holdfast.bench import raw
+from holdfast.bench import steps as training
 from holdfast.bench.ground import Ground, ground
-from holdfast.cli import terminal
+from holdfast.cli import logs, terminal
+from holdfast.cli.place import read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed here, on a database of its own.")
 
@@ -60,6 +62,33 @@ def lifecycle(
         found["drain"] = _drain(url, drain, hold=False)
         found["drainHeld"] = _drain(url, drain, hold=True)
     terminal.answer_json(found) if json else _show(found)
+
+
+@app.command()
+def steps(
+    people: Annotated[int, typer.Option(min=1, help="People who finish the long course.")] = 3,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Finish steps in a course of 1,000 and in courses of 10, side by side."""
+    logs.configure(read_settings(), at_least="warning")
+    with ground(url) as where, terminal.waiting("finishing steps …"):
+        found = terminal.run(training.measure(where, people))
+        named = machine(where)
+    if json:
+        terminal.answer_json({"machine": named, "ratio": found.ratio} | dataclasses.asdict(found))
+        return
+    terminal.note(named)
+    terminal.table(
+        ("finish a step", "ms (median)", "against 10"),
+        [
+            (f"of {training.SHORT}", f"{found.short:.2f}", "1.00"),
+            (f"of {training.LONG:,}", f"{found.long:.2f}", f"{found.ratio:.2f}"),
+            ("the last tenth of them", f"{found.long_last_tenth:.2f}",
+             f"{found.long_last_tenth / found.short:.2f}"),
+        ],
+    )  # fmt: skip
+    terminal.note(f"{found.round_trips:.2f} round trips a step")
 
 
 def _drain(url: str | None, jobs: int, *, hold: bool) -> list[float]:

@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 import holdfast
 from holdfast.cli import (
     bench,
+    courses,
     demo,
     doctor,
     effects,
@@ -38,6 +39,7 @@ for _module in (serve, demo, migrate, people, verify, doctor, psql, mend):
     _module.add_to(app)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(effects.app, name="effects")
+app.add_typer(courses.app, name="courses")
 app.add_typer(bench.app, name="bench")
 
 

@@ -12,6 +12,7 @@ import typer
 from holdfast.cli import logs, terminal
 from holdfast.cli.place import Place, fit, place, read_settings
 from holdfast.config import Settings
+from holdfast.systems import courses
 from holdfast.worker import Worker
 
 log = structlog.get_logger("holdfast.cli")
@@ -111,6 +112,8 @@ async def serving(
     async with AsyncExitStack() as ending:
         ending.callback(listening.close)
         db = await ending.enter_async_context(await where.open(settings, combining=True))
+        if not settings.production:
+            await courses.publish_samples(db)
         inside = None
         if worker:
             inside = await open_worker(settings, where, modules)

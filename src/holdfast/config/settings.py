@@ -140,8 +140,9 @@ class Settings:
         most=86_400,
     )  # fmt: skip
     effect_tries: int = whole(
-        12, "How often an effect is sent before it is a dead letter.", unit="tries", most=100
-    )
+        100, "How often an effect is sent before it is a dead letter; 100 take half a day.",
+        unit="tries", most=10_000,
+    )  # fmt: skip
     idempotency_hours: int = whole(
         24, "How long keys are kept (those of money for ever).", unit="hours", most=87_600,
         stored=True,

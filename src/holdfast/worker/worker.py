@@ -22,6 +22,8 @@ from holdfast.kernel import queue
 from holdfast.kernel.queue import Attempt, Lease, LowWater
 from holdfast.postgres.listen import Ear, Listener
 from holdfast.postgres.pool import Database
+from holdfast.systems.providers.channels import channels as outside
+from holdfast.systems.providers.channels import outward
 from holdfast.worker import kinds
 from holdfast.worker.heart import Heart
 from holdfast.worker.kinds import Registered
@@ -99,7 +101,10 @@ class Worker:
                     statement_timeout=settings.statement_timeout_seconds,
                 )
             )  # fmt: skip
-            ways: dict[str, Channel] = {"log": LogChannel(), **(channels or {})}
+            way = outward(settings)
+            opening.push_async_callback(way.close)
+            ways: dict[str, Channel] = {"log": LogChannel(), **outside(settings, db, way)}
+            ways |= channels or {}
             self = cls(
                 db, Heart(url, role=role), made, settings,
                 relay=Relay(db, ways, tries=settings.effect_tries),

@@ -6,14 +6,13 @@ import os
 
 import http_ece
 import pytest
-from courses_content import Learner, at, publish
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid import Vapid
-from receiving import Receiver
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from courses_content import Learner, at, publish
 from holdfast import messages
 from holdfast.kernel import outbox
 from holdfast.kernel.outbox import DeliveryFailed
@@ -21,6 +20,7 @@ from holdfast.systems.providers.outward import AddressForbidden, Outward
 from holdfast.systems.providers.push import PushChannel, Sender
 from holdfast.systems.providers.webhooks import WebhookChannel, new_secret
 from holdfast.worker.relay import LogChannel, Relay
+from receiving import Receiver
 
 SENDER = Sender.of(None, b"secret of a test", "mailto:test@example.org")
 

@@ -22,7 +22,6 @@ from holdfast.systems.courses.enrolments import (
     restart,
     set_reminders,
 )
-from holdfast.systems.courses.invariants import Invariant, verify
 from holdfast.systems.courses.steps import RollUp, complete_step, skip_step, start_step
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "Enrolment",
     "EnrolmentSummary",
     "Explanation",
-    "Invariant",
     "Moved",
     "Published",
     "RollUp",
@@ -50,5 +48,4 @@ __all__ = [
     "set_reminders",
     "skip_step",
     "start_step",
-    "verify",
 ]
