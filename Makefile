@@ -37,7 +37,7 @@ bench: $(DEV)  ## the figures of the docs, on this machine
 	@$(BIN)/holdfast bench $(ARGS)
 
 chaos: $(DEV)  ## kill, stop and starve real processes, then verify (minutes)
-	@$(BIN)/python -m pytest tests/chaos $(ARGS)
+	@HOLDFAST_TEST_CHAOS_SECONDS=120 $(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 pg15: $(DEV)  ## the suite on an installed PostgreSQL 15 instead of the embedded 18 (PG15=its programs)
 	@test -x "$(PG15)/postgres" || { echo "No PostgreSQL 15 in $(PG15): install it (on Debian:" \
