@@ -1,6 +1,6 @@
 """Chaos: real workers and a real PostgreSQL, killed and frozen at random, and nothing is lost.
 
-HOLDFAST_TEST_CHAOS_SECONDS says for how long (30 unless given; `make chaos` takes two minutes),
+HOLDFAST_TEST_CHAOS_SECONDS says for how long (20 unless given; `make chaos` takes two minutes),
 HOLDFAST_TEST_CHAOS_SEED repeats a run's choices.
 """
 
@@ -30,7 +30,7 @@ from processes import Process, ran, until
 
 pytestmark = pytest.mark.slow
 
-SECONDS = float(os.environ.get("HOLDFAST_TEST_CHAOS_SECONDS", "30"))
+SECONDS = float(os.environ.get("HOLDFAST_TEST_CHAOS_SECONDS", "20"))
 SEED = int(os.environ.get("HOLDFAST_TEST_CHAOS_SEED", str(random.randrange(10**6))))
 LEASE = 1.0
 WORKERS = 3

@@ -4,43 +4,53 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from types import FrameType
 
 import typer
 from typer.exceptions import TyperException
 
 import holdfast
-from holdfast.cli import (
-    bench,
-    courses,
-    demo,
-    doctor,
-    effects,
-    jobs,
-    mend,
-    migrate,
-    people,
-    psql,
-    serve,
-    terminal,
-    verify,
-)
+from holdfast.cli import terminal
 from holdfast.errors import HoldfastError
 
-app = typer.Typer(
-    name="holdfast",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
-    help="Paid, multi-step work on PostgreSQL that stays right in a race and after a crash.",
-)
-for _module in (serve, demo, migrate, people, verify, doctor, psql, mend):
-    _module.add_to(app)
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(effects.app, name="effects")
-app.add_typer(courses.app, name="courses")
-app.add_typer(bench.app, name="bench")
+# Which module has a command: only that one is imported, and all of them for help and completion.
+_COMMANDS = {
+    "serve": "serve",
+    "work": "serve",
+    "demo": "demo",
+    "migrate": "migrate",
+    "token": "people",
+    "role": "people",
+    "verify": "verify",
+    "doctor": "doctor",
+    "psql": "psql",
+    "mend": "mend",
+}
+_GROUPS = ("jobs", "effects", "courses", "bench")
+
+
+def app_of(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application, with at least the command that these arguments name."""
+    named = next((word for word in arguments if not word.startswith("-")), None)
+    completing = any(name.endswith("_COMPLETE") for name in os.environ)
+    alone = named is not None and not completing and named in {*_COMMANDS, *_GROUPS}
+    app = typer.Typer(
+        name="holdfast",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode="rich",
+        help="Paid, multi-step work on PostgreSQL that stays right in a race and after a crash.",
+    )
+    app.callback()(_about)
+    for module in dict.fromkeys(_COMMANDS.values()):
+        if not alone or _COMMANDS.get(named or "") == module:
+            import_module(f"holdfast.cli.{module}").add_to(app)
+    for group in _GROUPS:
+        if not alone or named == group:
+            app.add_typer(import_module(f"holdfast.cli.{group}").app, name=group)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -49,7 +59,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _about(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
@@ -76,7 +85,8 @@ def _end(number: int, _: FrameType | None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        code = app(args=arguments, standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else [*arguments]
+        code = app_of(given)(args=given, standalone_mode=False)
     except HoldfastError as problem:
         terminal.tell(problem)
         return 1
