@@ -5,10 +5,12 @@ from __future__ import annotations
 from holdfast.web.api import (
     artifacts,
     catalogue,
+    courses,
     health,
     holds,
     jobs,
     me,
+    notifications,
     orders,
     stories,
     tickets,
@@ -23,5 +25,7 @@ ROUTERS = (
     holds.router,
     artifacts.router,
     tickets.router,
+    courses.router,
+    notifications.router,
     *orders.ROUTERS,
 )
