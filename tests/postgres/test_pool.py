@@ -107,6 +107,9 @@ async def test_ended_connections_are_noticed_before_they_are_lent(empty_url):
                 " where datname = current_database() and pid <> pg_backend_pid()"
             )
             assert await cursor.fetchone() == (5,)
+        began = time.monotonic()
+        assert await call(db, "select 1 as n") == [{"n": 1}]
+        assert time.monotonic() - began < 2  # all of them at once, not one after another
         rows = await asyncio.gather(*(call_one(db, "select 1 as n") for _ in range(20)))
         assert rows == [{"n": 1}] * 20
 

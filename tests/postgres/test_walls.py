@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -186,6 +187,20 @@ def test_roles_are_made_once_by_installers_of_many_databases(server, tree):
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda url: install(url, sources=tree), urls))
     assert [one.same_role for one in done] == [None] * 4
+
+
+def test_a_role_that_another_installer_makes_at_this_moment_is_taken(server, tree):
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(server.url()) as faster:
+        faster.execute("create role holdfast_definer nologin")
+        faster.execute("grant holdfast_definer to holdfast_owner")
+        asked = pool.submit(install, server.owner_url, sources=tree)
+        with connected(server.url()) as witness:
+            waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+            deadline = time.monotonic() + 5
+            while witness.execute(waiting).fetchone() != (1,):
+                assert time.monotonic() < deadline
+        faster.commit()
+        assert asked.result().same_role is None
 
 
 async def test_without_the_right_to_make_roles_there_is_one_role_and_it_is_told(server, tree):
