@@ -8,6 +8,7 @@ silence. The rules are in the .sql files beside this one.
 from holdfast.kernel.queue.artifacts import Artifact, Part, artifact, artifacts
 from holdfast.kernel.queue.attempts import Attempt, AttemptFailed, Handler, OutOfService
 from holdfast.kernel.queue.ends import Ended, cancel, fail, finish, finish_within, settle
+from holdfast.kernel.queue.files import keep_file
 from holdfast.kernel.queue.jobs import (
     Job,
     Kind,
@@ -71,6 +72,7 @@ __all__ = [
     "hand_back",
     "heartbeat",
     "job",
+    "keep_file",
     "list_of",
     "pause",
     "reserve",
