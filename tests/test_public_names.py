@@ -12,7 +12,7 @@ import holdfast
 FROZEN = {
     "BrokenPromise", "Database", "HoldfastError", "Refusal", "Retryable", "Settings",
     "Unavailable", "__version__", "accounts", "audit", "enqueue", "errors", "job", "ledger",
-    "outbox", "queue", "stories", "transitions",
+    "outbox", "projects", "queue", "stories", "transitions",
 }  # fmt: skip
 
 

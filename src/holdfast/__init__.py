@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.kernel.queue import job as job
     from holdfast.postgres.pool import Database as Database
     from holdfast.systems import accounts as accounts
+    from holdfast.systems import projects as projects
     from holdfast.systems import stories as stories
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ _HOMES = {
     "job": "holdfast.kernel.queue:",
     "ledger": "holdfast.kernel",
     "outbox": "holdfast.kernel",
+    "projects": "holdfast.systems",
     "queue": "holdfast.kernel",
     "stories": "holdfast.systems",
     "transitions": "holdfast.kernel",

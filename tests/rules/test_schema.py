@@ -22,6 +22,7 @@ REFERENCE = {
     "kernel.setting",
     "ledger.price",
     "outbox.kind",
+    "projects.input",
     "projects.stage",
     "projects.template",
     "queue.idle",

@@ -157,6 +157,9 @@ class Settings:
     story_price: int = whole(
         50, "Price of a story per started 500 words.", unit="crystals", least=0, stored=True
     )
+    voice_price: int = whole(
+        5, "Price of a voice per started 100 words.", unit="crystals", least=0, stored=True
+    )
     refund_grace_hours: int = whole(
         72, "Life of a refund whose credit has expired meanwhile.", unit="hours", least=0,
         most=87_600, stored=True,
@@ -175,6 +178,15 @@ class Settings:
     order_sla_seconds: int = whole(
         3600, "Time in which an order of the usual priority is due.", unit="seconds",
         most=31_536_000, stored=True,
+    )  # fmt: skip
+
+    step_bytes_max: int = whole(
+        524_288, "Largest data of one stage of a project.", unit="bytes", least=1024,
+        most=67_108_864, stored=True,
+    )  # fmt: skip
+    step_revisions: int = whole(
+        50, "Revisions that are kept of each stage of a project.", unit="revisions", most=10_000,
+        stored=True,
     )  # fmt: skip
 
     webhook_allow_private: bool = switch(
