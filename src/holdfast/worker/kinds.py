@@ -13,8 +13,9 @@ from typing import Any
 from holdfast.config import Settings
 from holdfast.kernel import queue
 from holdfast.kernel.queue import Attempt, Handler
-from holdfast.systems import stories
+from holdfast.systems import projects, stories
 from holdfast.systems.providers import story_provider
+from holdfast.systems.providers.voice import EspeakVoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,22 @@ async def of_systems(settings: Settings, ending: AsyncExitStack) -> dict[str, Re
         silence=settings.provider_silence_seconds,
     )
     ending.push_async_callback(provider.aclose)
-    story = stories.kind(
+    speaker = projects.speaker(EspeakVoice(dev=not settings.production))
+    return {
+        stories.KIND: Registered(_kind(stories.KIND, settings), stories.writer(provider)),
+        projects.KIND: Registered(_kind(projects.KIND, settings), speaker),
+    }
+
+
+def _kind(name: str, settings: Settings) -> queue.Kind:
+    return queue.Kind(
+        name,
         attempts=settings.job_attempts,
         backoff=settings.job_backoff_seconds,
         lease=settings.job_lease_seconds,
         deadline=settings.job_deadline_seconds,
         queue_deadline=settings.job_queue_deadline_seconds,
     )
-    return {story.kind: Registered(story, stories.writer(provider))}
 
 
 def of_modules(modules: tuple[str, ...]) -> dict[str, Registered]:

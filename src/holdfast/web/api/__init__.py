@@ -12,6 +12,7 @@ from holdfast.web.api import (
     me,
     notifications,
     orders,
+    projects,
     stories,
     tickets,
 )
@@ -28,4 +29,5 @@ ROUTERS = (
     courses.router,
     notifications.router,
     *orders.ROUTERS,
+    *projects.ROUTERS,
 )
