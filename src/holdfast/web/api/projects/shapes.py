@@ -117,7 +117,9 @@ Time = Annotated[
 
 async def _only_new(
     if_none_match: Annotated[
-        str | None, Header(description="`*`: make the stage, never change it.")
+        str | None,
+        Header(description="`*`: make the stage, never change it."),
+        WithJsonSchema({"type": "string", "const": "*"}),
     ] = None,
 ) -> bool:
     if if_none_match is None:
@@ -129,16 +131,21 @@ async def _only_new(
 
 OnlyNew = Annotated[bool, Depends(_only_new)]
 
-_TAB = re.compile(r"[\x21-\x7e]{1,64}\Z")
+_TAB_FORM, _SEQ_FORM = "^[!-~]{1,64}$", "^[0-9]{1,15}$"
+_TAB = re.compile(r"[!-~]{1,64}\Z")
 _SEQ = re.compile(r"[0-9]{1,15}\Z")
 
 
 async def _autosave(
     x_tab: Annotated[
-        str | None, Header(description="Names a browser tab that saves by itself.")
+        str | None,
+        Header(description="Names a browser tab that saves by itself."),
+        WithJsonSchema({"type": "string", "pattern": _TAB_FORM}),
     ] = None,
     x_tab_seq: Annotated[
-        str | None, Header(description="The tab's count of saves: an older one changes nothing.")
+        str | None,
+        Header(description="The tab's count of saves: an older one changes nothing."),
+        WithJsonSchema({"type": "string", "pattern": _SEQ_FORM}),
     ] = None,
 ) -> Autosave | None:
     if x_tab is None and x_tab_seq is None:
