@@ -48,7 +48,7 @@ class Issuer:
         now = int(time.time())
         made = {
             "iss": ISSUER, "sub": "user_good", "sid": "sess_1", "azp": PARTY,
-            "iat": now - 1, "nbf": now - 1, "exp": now + 60, "v": 2, "fva": [0, -1],
+            "iat": now - 1, "nbf": now - 1, "exp": now + 7200, "v": 2, "fva": [0, -1],
         }  # fmt: skip
         made |= changes
         return {name: value for name, value in made.items() if value is not ...}
@@ -201,7 +201,7 @@ def _values(good: Issuer) -> Cases:
     return {
         "expired by 6 s": (good.token(exp=now - 6), "token_expired"),
         "expired long ago": (good.token(exp=1), "token_expired"),
-        "not before a minute": (good.token(nbf=now + 60), "token_not_yet_valid"),
+        "not before an hour": (good.token(nbf=now + 3600), "token_not_yet_valid"),
         "issued tomorrow": (good.token(iat=now + 86400), "token_not_yet_valid"),
         "another issuer": (good.token(iss="https://evil.example.test"), "token_issuer"),
         "issuer with a slash": (good.token(iss=ISSUER + "/"), "token_issuer"),

@@ -8,10 +8,10 @@ which guard their forms: the API never reads them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import Header, Request
+from fastapi import Request
 
 from holdfast.errors import (
     DeviceIdInvalid,
@@ -60,19 +60,12 @@ class Caller:
         return f"{self.account_id} by {self.impersonator}"
 
 
-async def caller(
-    request: Request,
-    authorization: Annotated[str | None, Header(description="`Bearer` and a token.")] = None,
-    x_device_id: Annotated[str | None, Header(description="A device's id …")] = None,
-    x_device_secret: Annotated[str | None, Header(description="… and its own secret.")] = None,
-) -> Caller:
-    """Say who is asking (a dependency). Raises the 401 that says why nobody is known."""
-    del authorization, x_device_id, x_device_secret  # named for the OpenAPI page
-    return await identify(request)
-
-
 async def identify(request: Request) -> Caller:
-    """Say who is asking, by the request's headers. Raises the 401 that says why nobody is known."""
+    """Say who is asking, by the request's headers (a dependency, `CallerDep`).
+
+    Declares no headers: the OpenAPI page knows a route of this dependency as one of signed-in
+    people. Raises the 401 that says why nobody is known.
+    """
     if "authorization" in request.headers:
         return await _signed_in(request, await verified(request))
     if "x-device-id" in request.headers:

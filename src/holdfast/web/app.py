@@ -50,7 +50,7 @@ def create_app(settings: Settings, db: Database) -> FastAPI:
     app.state.metrics = Metrics()
     app.state.running = Running()
     app.state.hubs = {"jobs": Hub(progress.asker(db)), "orders": Hub(board.asker(db))}
-    app.openapi = lambda: openapi.build(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi.build(app, api.ROUTERS)  # type: ignore[method-assign]
     app.add_middleware(Doorway, body_bytes_max=settings.body_bytes_max, metrics=app.state.metrics)
     problems.install(app)
     for router in api.ROUTERS:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from holdfast import errors
 from holdfast.errors import HoldfastError
+from holdfast.web.actor import identify
 from holdfast.web.problems import MEDIA_TYPE
 from holdfast.web.responses import Problem
+from holdfast.web.tickets import watcher
 
 _METHODS = ("get", "put", "post", "delete", "patch")
 _TOKEN = [kind for kind in errors.classes() if issubclass(kind, errors.Unauthenticated)]
@@ -31,8 +35,8 @@ _BODY: tuple[type[HoldfastError], ...] = (
 )
 
 
-def build(app: FastAPI) -> dict[str, Any]:
-    """Return the document of `app`, built once."""
+def build(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
+    """Return the document of `app`, built once; `routers` are those it includes."""
     if app.openapi_schema:
         return app.openapi_schema
     page = get_openapi(
@@ -47,12 +51,24 @@ def build(app: FastAPI) -> dict[str, Any]:
         schemas.pop(unused, None)
     schemas["Problem"] = Problem.model_json_schema()
     page["components"]["securitySchemes"] = _SCHEMES
+    personal = set(_personal(routers))
     for path, operations in page["paths"].items():
         for method in _METHODS:
             if operation := operations.get(method):
-                _complete(path, operation)
+                _complete(path, operation, personal=(path, method) in personal)
     app.openapi_schema = page
     return page
+
+
+def _personal(routers: Iterable[APIRouter]) -> Iterator[tuple[str, str]]:
+    """Find the routes that depend on somebody's being known."""
+    for route in (route for router in routers for route in router.routes):
+        if isinstance(route, APIRoute) and _asks_who(route.dependant):
+            yield from ((route.path, method.lower()) for method in route.methods or ())
+
+
+def _asks_who(dependant: Dependant) -> bool:
+    return dependant.call in (identify, watcher) or any(map(_asks_who, dependant.dependencies))
 
 
 _SCHEMES = {
@@ -61,18 +77,14 @@ _SCHEMES = {
     "deviceSecret": {"type": "apiKey", "in": "header", "name": "X-Device-Secret"},
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
 }
-_WHO = {"authorization", "x-device-id", "x-device-secret"}
 
 
-def _complete(path: str, operation: dict[str, Any]) -> None:
+def _complete(path: str, operation: dict[str, Any], *, personal: bool) -> None:
     """Say who may ask, and list every refusal with its code."""
-    parameters = operation.get("parameters", [])
-    names = {parameter["name"].lower() for parameter in parameters}
-    personal = bool(names & (_WHO | {"ticket"}))
-    operation["parameters"] = [p for p in parameters if p["name"].lower() not in _WHO]
+    parameters = operation.setdefault("parameters", [])
     if personal:
         operation["security"] = [{"bearer": []}, {"deviceId": [], "deviceSecret": []}]
-        if "ticket" in names:
+        if any(parameter["name"] == "ticket" for parameter in parameters):
             operation["security"].append({"ticket": []})
     responses = operation["responses"]
     if "x-codes" not in responses.get("422", {}):

@@ -10,6 +10,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -94,7 +95,11 @@ def headers(scope: Scope) -> list[Header]:
 def address(scope: Scope) -> str:
     """Return whom an address stands for: itself, or in IPv6 the network that one person has."""
     client = scope.get("client")
-    host = str(client[0]) if client else ""
+    return _network(str(client[0])) if client else ""
+
+
+@lru_cache(maxsize=1024)
+def _network(host: str) -> str:
     try:
         found = ipaddress.ip_address(host)
     except ValueError:

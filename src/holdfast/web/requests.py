@@ -20,7 +20,7 @@ from holdfast.errors import (
     VersionMismatch,
 )
 from holdfast.postgres.pool import Database
-from holdfast.web.actor import Caller, caller
+from holdfast.web.actor import Caller, identify
 from holdfast.web.body import Written, wrong
 from holdfast.web.problems import locale_of
 from holdfast.web.running import Running
@@ -62,7 +62,7 @@ Db = Annotated[Database, Depends(_db)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 SignerDep = Annotated[Signer, Depends(_signer)]
 RunningDep = Annotated[Running, Depends(_running)]
-CallerDep = Annotated[Caller, Depends(caller)]
+CallerDep = Annotated[Caller, Depends(identify)]
 # The language of the answer; ask for it after the caller, whose own language is the default.
 Locale = Annotated[str, Depends(_locale)]
 
@@ -82,23 +82,26 @@ Digits = BeforeValidator(_digits)
 PathNumber = Annotated[int, Path(ge=-(2**31), lt=2**31), Digits]
 
 
-async def _optional_key(
-    idempotency_key: Annotated[
-        list[str] | None,
-        Header(
-            description="Names this request: sent again with the same key, it happens once.",
-        ),
-        WithJsonSchema({"type": "string", "maxLength": KEY_MOST, "pattern": r"^[\x21-\x7e]+$"}),
-    ] = None,
-) -> str | None:
-    if not idempotency_key:
+_KeyHeader = Annotated[
+    list[str] | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Names this request: sent again with the same key, it happens once.",
+    ),
+    WithJsonSchema({"type": "string", "maxLength": KEY_MOST, "pattern": r"^[\x21-\x7e]+$"}),
+]
+
+
+async def _optional_key(given: _KeyHeader = None) -> str | None:
+    if not given:
         return None
-    if len(idempotency_key) > 1 or not _KEY.match(idempotency_key[0]):
+    if len(given) > 1 or not _KEY.match(given[0]):
         raise IdempotencyKeyMalformed
-    return idempotency_key[0]
+    return given[0]
 
 
-async def _required_key(key: Annotated[str | None, Depends(_optional_key)]) -> str:
+async def _required_key(given: _KeyHeader = None) -> str:
+    key = await _optional_key(given)
     if key is None:
         raise IdempotencyKeyRequired
     return key

@@ -5,10 +5,12 @@ key, signature, and only then what the token claims. Signatures are PyJWT's work
 judged here, strictly by type, because a lenient reader takes `"exp": true` for a time.
 """
 
+import hashlib
 import json
 import math
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -34,6 +36,7 @@ from holdfast.systems.accounts.keys import Keys
 
 LEEWAY_SECONDS = 5
 LONGEST = 16_384  # characters of a token
+_HELD_MOST = 10_000  # tokens whose signature is remembered
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _NAME = re.compile(r"[^\x00-\x20\x7f]{1,255}")  # a subject, a session, an impersonator
 
@@ -63,25 +66,51 @@ class Verified:
     impersonator: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A signature that held, as long as its key is the one we trust under that name."""
+
+    trust: Trust
+    key: Any
+    kid: str | None
+    claims: dict[str, Any]
+
+
 class Verifier:
-    """Verifies tokens against what is trusted. `clock` gives seconds since 1970."""
+    """Verifies tokens against what is trusted. `clock` gives seconds since 1970.
+
+    A session sends one token with many requests: its signature is computed once, its claims and its
+    key are judged every time. Only tokens whose signature held are remembered, by digest.
+    """
 
     def __init__(self, trusts: Sequence[Trust], *, clock: Callable[[], float] = time.time) -> None:
         self._trusts = tuple(trusts)
         self._clock = clock
+        self._held: OrderedDict[bytes, _Held] = OrderedDict()
         self._signatures = jwt.PyJWS(algorithms=["RS256"])
 
     async def verify(self, token: str) -> Verified:
         """Return whom the token speaks of. Raises a subclass of Unauthenticated, never another."""
+        digest = hashlib.sha256(token.encode()).digest()
+        held = self._held.get(digest)
+        if held is None or await held.trust.keys.find(held.kid) is not held.key:
+            held = self._held[digest] = await self._signature(token)
+            if len(self._held) > _HELD_MOST:
+                self._held.popitem(last=False)
+        return _judge(held.claims, held.trust, self._clock())
+
+    async def _signature(self, token: str) -> _Held:
+        """Find the key that a token names, and hold it to its signature."""
         header = _header(token)
+        kid = header.get("kid")
         for trust in self._trusts:
-            key = await trust.keys.find(header.get("kid"))
+            key = await trust.keys.find(kid)
             if key is not None:
                 try:
                     payload = self._signatures.decode(token, key, algorithms=["RS256"])
                 except jwt.PyJWTError:
                     raise TokenSignature from None
-                return _judge(_object(payload, TokenClaims), trust, self._clock())
+                return _Held(trust, key, kid, _object(payload, TokenClaims))
         raise TokenKeyUnknown
 
     async def close(self) -> None:

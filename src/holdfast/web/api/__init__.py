@@ -17,12 +17,13 @@ from holdfast.web.api import (
     tickets,
 )
 
+# Matched from the top: what is asked most stands first.
 ROUTERS = (
+    stories.router,
+    jobs.router,
     health.router,
     catalogue.router,
     me.router,
-    stories.router,
-    jobs.router,
     holds.router,
     artifacts.router,
     tickets.router,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -16,7 +17,7 @@ from holdfast.systems import stories
 from holdfast.web.api.jobs import JobShape, accepted
 from holdfast.web.body import Body
 from holdfast.web.body import router as json_router
-from holdfast.web.requests import CallerDep, Db, RequiredKey, RunningDep
+from holdfast.web.requests import CallerDep, RequiredKey
 from holdfast.web.responses import refuses
 
 router = json_router(prefix="/api", tags=["stories"])
@@ -37,12 +38,13 @@ class GenerateBody(Body):
     responses=refuses(InsufficientTokens, IdempotencyKeyRequired, IdempotencyKeyReused),
 )
 async def generate(
-    caller: CallerDep, key: RequiredKey, body: GenerateBody, db: Db, running: RunningDep
+    caller: CallerDep, key: RequiredKey, body: GenerateBody, request: Request
 ) -> Response:
     """Pay for a story and queue it. Costs crystals (GET /api/prices); comes back if it fails."""
-    with running.once("stories.generate", caller.account_id, key):
+    state = request.app.state  # the busiest route: each dependency costs a twentieth of it
+    with state.running.once("stories.generate", caller.account_id, key):
         submitted = await stories.generate(
-            db,
+            state.db,
             account_id=caller.account_id,
             prompt=body.prompt,
             key=key,
