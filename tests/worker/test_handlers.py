@@ -7,8 +7,9 @@ import time
 import psycopg
 import pytest
 
-from holdfast.errors import LeaseLost
-from holdfast.kernel import queue
+import holdfast
+from holdfast.errors import JobKindUnknown, LeaseLost
+from holdfast.kernel import ledger, queue
 from holdfast.kernel.queue import AttemptFailed, OutOfService
 
 
@@ -257,3 +258,63 @@ async def test_a_finish_that_was_rolled_back_completes_nothing(bench):
     job = await bench.buy("make")
     assert (await bench.until(job, "failed")).error_code == "handler_failed"
     assert await bench.money(job) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("used", "status", "left"),
+    [(0, "completed", 100), (30, "completed", 70), (75, "completed", 25), (76, "failed", 100),
+     (None, "failed", 100)],
+)  # fmt: skip
+async def test_a_kind_priced_by_use_is_settled_to_what_it_used(bench, used, status, left):
+    async def measured(attempt):
+        if used is not None:
+            attempt.use(used)
+        return {"text": "measured"}
+
+    await bench.worker({"measured": measured})
+    account = await bench.new_account()
+    job = await queue.reserve(
+        bench.db, account_id=account, kind="measured", payload={}, estimate=75, key="k"
+    )
+    await bench.until(job.id, status)
+    wallet = await ledger.wallet_of(bench.db, account_id=account)
+    assert (wallet.balance, wallet.held) == (left, 0)
+
+
+async def test_a_users_kind_is_bought_by_name_or_function_once_per_key(bench, kinds):
+    @holdfast.job("thumbnail", price=7, lease=5)
+    async def thumbnail(attempt):
+        return {"wide": attempt.payload["wide"]}
+
+    account = await bench.new_account()
+    order = {"account_id": account, "key": "k", "payload": {"wide": 3}}
+    bought = await holdfast.enqueue(bench.db, thumbnail, **order)
+    again = await holdfast.enqueue(bench.db, "thumbnail", **order)
+    assert (again.id, again.replayed, bought.price) == (bought.id, True, 7)
+    with pytest.raises(JobKindUnknown):
+        await holdfast.enqueue(bench.db, "no_such_kind", **order)
+    with pytest.raises(ValueError, match="twice"):
+        holdfast.job("thumbnail")(lambda attempt: None)
+    await bench.worker({"thumbnail": thumbnail})
+    assert (await bench.until(bought.id, "completed")).result == {"wide": 3}
+    assert await bench.money(bought.id) == (1, 0)
+
+
+async def test_charge_and_job_join_the_callers_transaction(bench, kinds, owner):
+    holdfast.job("joined", price=7)(lambda attempt: None)
+    await queue.declare_kind(bench.db, kinds["joined"].kind)
+    account = await bench.new_account()
+    order = {"account_id": account, "payload": {}}
+    async with bench.db.transaction() as mine:
+        kept = await holdfast.enqueue(mine, "joined", key="kept", **order)
+
+    async def rolled_back():
+        async with bench.db.transaction() as mine:
+            await holdfast.enqueue(mine, "joined", key="gone", **order)
+            await mine.execute("select 1 / 0")
+
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await rolled_back()
+    found = await queue.list_of(bench.db, owners=[account])
+    assert [job.id for job in found] == [kept.id]
+    assert (await ledger.wallet_of(bench.db, account_id=account)).balance == 93

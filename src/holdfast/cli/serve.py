@@ -139,15 +139,19 @@ async def serving(
 
 
 def _stop_together(server: Any, inside: Worker | None) -> None:
-    """One signal stops both gracefully, a second one at once."""
-    theirs = server.handle_exit
+    """One signal stops both gracefully, a second one at once.
+
+    In place of the server's own, which sends itself the signal again when all is done: a stop that
+    somebody asked for is no failure.
+    """
+    loop = asyncio.get_running_loop()
 
     def handle(number: int, frame: Any) -> None:
-        if server.should_exit:
-            server.force_exit = True
-        theirs(number, frame)
+        del number, frame
+        server.force_exit = server.should_exit
+        server.should_exit = True
         if inside is not None:
-            inside.stop()
+            loop.call_soon_threadsafe(inside.stop)
 
     server.handle_exit = handle
 

@@ -35,6 +35,12 @@ class CaptureExceedsHold(Refusal):
     code = "capture_exceeds_hold"
 
 
+class UsageRequired(Refusal):
+    """A job priced by use was to be completed without saying what it used."""
+
+    code = "usage_required"
+
+
 class RefundExceedsCharge(Refusal):
     """More was to be refunded than was charged; facts: `charged`, `refunded`, `asked`."""
 

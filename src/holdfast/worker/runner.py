@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from holdfast.errors import HoldfastError, LeaseLost
+from holdfast.errors import CaptureExceedsHold, HoldfastError, LeaseLost, UsageRequired
 from holdfast.kernel import queue
 from holdfast.kernel.queue import Attempt, AttemptFailed, Ended, OutOfService
 from holdfast.kernel.queue.attempts import storable
@@ -25,6 +25,10 @@ from holdfast.worker.outage import Outage
 _LETTING_GO = 5.0  # seconds a cancelled handler gets to let go of what it holds
 
 log = structlog.get_logger("holdfast.worker")
+
+
+# Used more than the estimate, or a kind priced by use whose handler did not say what it used.
+_UNSETTLED = (CaptureExceedsHold, UsageRequired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,24 @@ class Runner:
             _tell_lost(attempt, lost.facts.get("status"))
 
     async def _finish(self, attempt: Attempt, result: Mapping[str, Any]) -> None:
-        lease = attempt.lease
-        await self._outage.patiently(
-            lambda: queue.finish(self._db, job_id=lease.id, token=lease.token, result=result)
-        )
+        lease, used = attempt.lease, attempt.used
+
+        async def finish() -> Ended:
+            if used is None:
+                return await queue.finish(
+                    self._db, job_id=lease.id, token=lease.token, result=result
+                )
+            return await queue.settle(
+                self._db, job_id=lease.id, token=lease.token, result=result, used=used
+            )
+
+        try:
+            await self._outage.patiently(finish)
+        except _UNSETTLED as problem:
+            log.warning("a handler's use cannot be settled", **_named(attempt), used=used,
+                        problem=str(problem))  # fmt: skip
+            await self._fail(attempt, AttemptFailed("handler_failed", permanent=True))
+            return
         log.info("job completed", **_named(attempt))
 
     async def _finished_within(self, attempt: Attempt) -> None:

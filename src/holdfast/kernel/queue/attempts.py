@@ -80,6 +80,7 @@ class Attempt:
         self.db = db
         self.silent: Callable[[], bool] = lambda: False
         self.finished_with: Mapping[str, Any] | None = None
+        self.used: int | None = None
         self._lock = threading.Lock()
         # By the worker's own clock: the database's may be another.
         until = (lease.deadline_at - lease.due_at).total_seconds() + lease.lease_seconds
@@ -136,6 +137,15 @@ class Attempt:
                 self._unsent.append(chunk)
         return _NOTED
 
+    def use(self, amount: int) -> None:
+        """Say what the work has used so far (minor units), for a job priced by use.
+
+        That much of its estimate is taken when it completes, the rest is given back.
+        """
+        if amount < 0:
+            raise ValueError(f"nothing can have used {amount}")
+        self.used = amount
+
     def check(self) -> None:
         """Raise LeaseLost when the lease is known to be lost."""
         if self._lost is not None:
@@ -152,7 +162,9 @@ class Attempt:
         handler returns afterwards is not looked at.
         """
         self.finished_with = result
-        ending = finish_within(connection, job_id=self.id, token=self.lease.token, result=result)
+        ending = finish_within(
+            connection, job_id=self.id, token=self.lease.token, result=result, used=self.used
+        )
         if isinstance(connection, psycopg.Connection):
             run_sync(ending)
             return _NOTED

@@ -74,9 +74,11 @@ async def settle(
 
 
 async def finish_within(
-    db: Handle, *, job_id: UUID, token: UUID, result: Mapping[str, Any]
+    db: Handle, *, job_id: UUID, token: UUID, result: Mapping[str, Any], used: int | None = None
 ) -> None:
     """Complete a job inside the caller's own transaction, together with his rows.
+
+    `used` (minor units) settles a job priced by use.
 
     Raises LeaseLost when the lease was lost, and aborts the transaction with it: a handler that is
     stale writes nothing anywhere. Nothing is combined and nothing is kept of a late result.
@@ -84,8 +86,8 @@ async def finish_within(
     await call(
         db,
         """select queue.finish_within(job => %(job)s, token => %(token)s,
-            result => %(result)s::jsonb)""",
-        {"job": job_id, "token": token, "result": json.dumps(dict(result))},
+            result => %(result)s::jsonb, used => %(used)s)""",
+        {"job": job_id, "token": token, "result": json.dumps(dict(result)), "used": used},
     )
 
 
