@@ -45,7 +45,7 @@ class EmbeddedServer:
         self._keep_alive = keep_alive
         self._folder = folder.Folder(self.home / "postgres")
         self._using = contextlib.ExitStack()
-        self._owner_pid = 0
+        self._started = False
         self._leaving = threading.Event()
         self._sockets = ""
 
@@ -54,7 +54,7 @@ class EmbeddedServer:
 
         Raises HomeUnusable or EmbeddedServerFailed, each with its reason in a sentence.
         """
-        if self._owner_pid == os.getpid():
+        if self._started:
             return self
         self._folder.make()
         with postmaster.locked(self._folder.starting):
@@ -64,7 +64,7 @@ class EmbeddedServer:
             except BaseException:
                 self._using.close()
                 raise
-        self._owner_pid = os.getpid()
+        self._started = True
         self._leaving.clear()
         atexit.register(self.stop)
         if self._keep_alive:
@@ -76,9 +76,9 @@ class EmbeddedServer:
 
         Raises EmbeddedServerFailed where it does not stop.
         """
-        if self._owner_pid != os.getpid():  # never started, or a fork of the one that did
+        if not self._started:
             return
-        self._owner_pid = 0
+        self._started = False
         self._leaving.set()
         atexit.unregister(self.stop)
         if not self._folder.root.exists():  # PostgreSQL ends by itself when its folder is gone
