@@ -151,6 +151,11 @@ async def _judge(settings: Settings, url: str, pointer: str) -> None:
         await way.close()
 
 
+async def known_browser(settings: Settings, body: SubscriptionBody) -> None:
+    """Refuse a browser whose endpoint messages may not go to. Raises Invalid."""
+    await _judge(settings, body.endpoint, "/endpoint")
+
+
 @router.get("/push", response_model=PushKeyShape)
 async def push_key(settings: SettingsDep) -> Response:
     """The key that a browser subscribes with; public."""
@@ -168,7 +173,7 @@ async def subscribe(
     caller: CallerDep, body: SubscriptionBody, db: Db, settings: SettingsDep
 ) -> Response:
     """Show notifications in this browser."""
-    await _judge(settings, body.endpoint, "/endpoint")
+    await known_browser(settings, body)
     made = await outbox.subscribe(
         db,
         account_id=caller.account_id,

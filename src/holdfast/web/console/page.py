@@ -33,7 +33,10 @@ class Place:
 
 
 # The order in which they stand; each page puts itself here by its address.
-PLACES = (Place("/console/orders", "nav.orders"),)
+PLACES = (
+    Place("/console/orders", "nav.orders"),
+    Place("/console/courses", "nav.courses"),
+)
 
 
 @cache
