@@ -55,11 +55,12 @@ def test_the_kernel_knows_no_system():
 
 
 def test_only_postgres_executes():
+    """`bench` makes databases and measures plain SQL beside our own: that is its trade."""
     nothing(
         [
             f"{shown(path)}:{node.lineno}"
             for path in files(".py", under=PACKAGE)
-            if not path.is_relative_to(PACKAGE / "postgres")
+            if path.relative_to(PACKAGE).parts[0] not in {"bench", "postgres"}
             for node in ast.walk(ast.parse(path.read_text("utf-8")))
             if isinstance(node, ast.Attribute) and node.attr in {"execute", "executemany"}
         ]
