@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from holdfast.postgres.call import call
-from holdfast.postgres.pool import Handle
+from holdfast.postgres.pool import Handle, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +29,22 @@ class Event:
 async def trail(db: Handle, *, entity_id: UUID) -> list[Event]:
     """Return the whole trail of one entity, oldest first."""
     rows = await call(db, "select * from audit.trail(entity_id => %(id)s)", {"id": entity_id})
-    return [Event(**{name: row[name] for name in Event.__slots__}) for row in rows]
+    return [_event(row) for row in rows]
+
+
+async def recent(
+    db: Handle, *, before: tuple[datetime, UUID] | None = None, limit: int = 50
+) -> list[Event]:
+    """Return what happened lately to anything, newest first, before a moment and its event's id."""
+    at, event_id = before or (None, None)
+    rows = await call(
+        db,
+        """select * from audit.recent(before_at => %(at)s, before => %(id)s,
+            at_most => %(limit)s)""",
+        {"at": at, "id": event_id, "limit": limit},
+    )
+    return [_event(row) for row in rows]
+
+
+def _event(row: Row) -> Event:
+    return Event(**{name: row[name] for name in Event.__slots__})

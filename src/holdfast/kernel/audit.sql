@@ -23,3 +23,26 @@ returns setof audit.event language sql stable as $$
     where e.bucket = kernel.bucket_of(trail.entity_id) and e.entity_id = trail.entity_id
     order by e.id
 $$;
+
+-- What happened lately, newest first, before a moment and an id (null: from now on back). Looks
+-- into ever longer spans until there is enough: what is asked for is near, and the whole is long.
+create function audit.recent(before_at timestamptz, before uuid, at_most int)
+returns setof audit.event language plpgsql stable as $$
+#variable_conflict use_column
+declare
+    latest timestamptz := coalesce(before_at, kernel.now());
+    span   interval := '1 hour';
+    found  audit.event[];
+begin
+    loop
+        found := array(
+            select e from audit.event e
+            where e.at > latest - span and e.at <= latest
+              and (e.at, e.id) < (latest, coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+            order by e.at desc, e.id desc
+            limit at_most);
+        exit when cardinality(found) >= at_most or span > '100 years';
+        span := span * 24;
+    end loop;
+    return query select * from unnest(found);
+end $$;

@@ -94,10 +94,10 @@ def _complete(path: str, operation: dict[str, Any], *, personal: bool) -> None:
         if parameter["name"].lower() == "idempotency-key":
             parameter["required"] = needs_key
     for kind in _met(path, operation, personal):
-        listed = responses.setdefault(str(kind.status), {"x-codes": []})
-        codes = listed.setdefault("x-codes", [])
+        listed = responses.setdefault(str(kind.status), {})
+        codes = listed.get("x-codes", [])
         if kind.code not in codes:
-            codes.append(kind.code)
+            listed["x-codes"] = [*codes, kind.code]  # several routes may share the list
     for status, response in responses.items():
         if "x-codes" in response:
             responses[status] = _refusal(response.pop("x-codes"))

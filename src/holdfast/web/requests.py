@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from holdfast.config import Settings
 from holdfast.errors import (
     BadRequest,
+    Forbidden,
     IdempotencyKeyMalformed,
     IdempotencyKeyRequired,
     Invalid,
@@ -63,6 +64,15 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 SignerDep = Annotated[Signer, Depends(_signer)]
 RunningDep = Annotated[Running, Depends(_running)]
 CallerDep = Annotated[Caller, Depends(identify)]
+
+
+async def _admin(caller: CallerDep) -> Caller:
+    if caller.role != "admin":
+        raise Forbidden
+    return caller
+
+
+AdminDep = Annotated[Caller, Depends(_admin)]
 # The language of the answer; ask for it after the caller, whose own language is the default.
 Locale = Annotated[str, Depends(_locale)]
 

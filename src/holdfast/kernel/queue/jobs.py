@@ -266,6 +266,16 @@ async def list_of(
     return [_job(row) for row in rows]
 
 
+async def list_all(db: Handle, *, before: UUID | None = None, limit: int = 50) -> list[Job]:
+    """Return everybody's jobs, newest first, those made before the job `before`."""
+    rows = await call(
+        db,
+        "select * from queue.list_all(before => %(before)s, at_most => %(limit)s)",
+        {"before": before, "limit": limit},
+    )
+    return [_job(row) for row in rows]
+
+
 async def watch(db: Handle, seen: Mapping[UUID, int]) -> list[Watched]:
     """Return the present state of jobs; `seen` maps each to the number of its last seen chunk."""
     rows = await call(

@@ -99,6 +99,20 @@ returns setof queue.job_seen language sql stable as $$
     limit at_most
 $$;
 
+-- Everybody's jobs, newest first, those before a given id: the newest of each bucket, merged.
+create function queue.list_all(before uuid, at_most int)
+returns setof queue.job_seen language sql stable as $$
+    select found.* from generate_series(0, 255) as b(bucket)
+    cross join lateral (
+        select s.* from queue.job_seen s
+        where s.bucket = b.bucket::smallint
+          and s.id < coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+        order by s.id desc
+        limit at_most) as found
+    order by found.id desc
+    limit at_most
+$$;
+
 -- The present state of several jobs, for everybody who watches any of them: one question for
 -- all open event streams. Text beyond what a watcher has (by chunk number) comes with it.
 create function queue.watch(jobs uuid[], chunks_seen int[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast.web.api import (
+    admin,
     artifacts,
     catalogue,
     courses,
@@ -22,6 +23,7 @@ ROUTERS = (
     stories.router,
     jobs.router,
     health.router,
+    admin.router,
     catalogue.router,
     me.router,
     holds.router,
