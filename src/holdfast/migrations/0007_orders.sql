@@ -71,7 +71,7 @@ create table orders.order (
 
 create index order_of_desk on orders.order (bucket, desk_id, status, priority desc, id);
 create index order_of_customer on orders.order (customer_id, id);
-create index order_held on orders.order (bucket, desk_id, assigned_operator_id)
+create index order_held on orders.order (bucket, assigned_operator_id)
     where status = 'PROCESSING';
 create index order_lease on orders.order (lease_until) where status = 'PROCESSING';
 create index order_late on orders.order (due_at)

@@ -47,6 +47,26 @@ begin
     where s.bucket = kernel.bucket_of(c.u) and s.stream = c.u;
 end $$;
 
+-- One effect of one stream, which need not be locked yet: the same, without what arrays cost.
+create function outbox._append_one(
+    stream uuid, id uuid, topic text, payload jsonb, request_id text, at timestamptz)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+declare
+    place bigint;
+begin
+    update outbox.stream s
+    set next_seq = s.next_seq + 1,
+        ready_at = case when not s.blocked then coalesce(s.ready_at, at) end
+    where s.bucket = kernel.bucket_of(stream) and s.stream = stream
+    returning s.next_seq - 1 into place;
+    if place is null then
+        raise exception 'an effect names a stream that is not there' using errcode = 'KH006';
+    end if;
+    insert into outbox.effect (bucket, stream, seq, id, topic, payload, request_id, at)
+    values (kernel.bucket_of(stream), stream, place, id, topic, payload, request_id, at);
+end $$;
+
 -- Leases streams that have something to send and returns their next effects, in order. A lease is
 -- `ready_at` in the future plus a new token. `conditional` effects are asked about once more, with
 -- outbox.still_valid, at the moment of sending.

@@ -9,7 +9,7 @@
 create function orders.place(
     desk text, customer uuid, title text, details text default null, priority int default 0,
     key text default null, request_id text default null, role text default 'user')
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql set lock_timeout = '5s' as $$
 #variable_conflict use_variable
 declare
@@ -62,7 +62,7 @@ end $$;
 create function orders.heartbeat(
     order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
     if_version int default null, dry_run boolean default false)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql as $$
 begin
     return query select * from orders._move('heartbeat', order_id,
@@ -75,7 +75,7 @@ create function orders.release(
     order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
     request_id text default null, if_version int default null, dry_run boolean default false,
     key text default null)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql as $$
 begin
     return query select * from orders._move('release', order_id,
@@ -88,7 +88,7 @@ create function orders.complete(
     order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
     request_id text default null, if_version int default null, dry_run boolean default false,
     key text default null)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql as $$
 begin
     return query select * from orders._move('complete', order_id,
@@ -102,7 +102,7 @@ create function orders.cancel(
     order_id uuid, actor uuid, role text default 'user', family uuid[] default null,
     request_id text default null, if_version int default null, dry_run boolean default false,
     reason text default null, key text default null)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql as $$
 begin
     return query select * from orders._move('cancel', order_id,
@@ -113,7 +113,7 @@ end $$;
 create function orders._move(
     verb text, order_id uuid, who orders.caller, if_version int, dry_run boolean, reason text,
     key text)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql set lock_timeout = '5s' as $$
 #variable_conflict use_variable
 declare
@@ -139,7 +139,9 @@ begin
     end if;
     return query select * from orders._tell(outcome, order_id, who);
 end $$;
-select kernel.plan_by_index('orders._move');
+select kernel.plan_by_index('orders.release');
+select kernel.plan_by_index('orders.complete');
+select kernel.plan_by_index('orders.heartbeat');
 
 -- Writes a judged move of a locked order, with its traces.
 create function orders._carry_out(
@@ -182,7 +184,7 @@ create function orders.reassign_each(
     order_ids uuid[], operator_id uuid, operator_role text, operator_name text, reason text,
     actor uuid, role text default 'supervisor', family uuid[] default null,
     request_id text default null, if_version int default null, dry_run boolean default false)
-returns table (ord int, order_id uuid, code text, seen orders.order_seen, allowed jsonb,
+returns table (ord int, order_id uuid, code text, seen orders.order_seen, allowed text[],
                most bigint)
 language plpgsql as $$
 #variable_conflict use_column

@@ -11,6 +11,7 @@ from holdfast.postgres.pool import Row
 
 Status: TypeAlias = Literal["PENDING", "PROCESSING", "COMPLETED", "CANCELLED"]
 Role: TypeAlias = Literal["user", "operator", "supervisor", "admin"]
+_VERBS = ("take", "release", "complete", "heartbeat", "reassign", "cancel")
 STATUSES: tuple[Status, ...] = ("PENDING", "PROCESSING", "COMPLETED", "CANCELLED")
 
 
@@ -66,7 +67,8 @@ _COLUMNS = tuple(n for n in Order.__slots__ if n not in ("allowed_actions", "rep
 def order_of(row: Row) -> Order:
     """Read an order out of a row with the columns of orders.order_seen."""
     allowed = tuple(
-        Allowed(a["action"], a["allowed"], a.get("reason")) for a in row.get("allowed") or ()
+        Allowed(verb, True) if code in ("ok", "own") else Allowed(verb, False, code)
+        for verb, code in zip(_VERBS, row.get("allowed") or (), strict=False)
     )
     return Order(
         **{name: row[name] for name in _COLUMNS},

@@ -3,7 +3,7 @@
 -- One order, for whoever may see it: its customer, and every operator of its desk.
 create function orders.get(
     order_id uuid, actor uuid, role text default 'user', family uuid[] default null)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql stable as $$
 #variable_conflict use_variable
 declare
@@ -33,7 +33,7 @@ end $$;
 -- A customer's own orders, newest first, those before a given id; of one desk where one is named.
 create function orders.list_of_customer(
     actor uuid, family uuid[], role text, statuses text[], desks text[], before uuid, at_most int)
-returns table (seen orders.order_seen, allowed jsonb) language plpgsql stable as $$
+returns table (seen orders.order_seen, allowed text[]) language plpgsql stable as $$
 #variable_conflict use_variable
 declare
     who orders.caller := row(actor, family, role, null, null);
@@ -56,7 +56,7 @@ end $$;
 create function orders.list_of_desk(
     desk text, actor uuid, role text, family uuid[], statuses text[], after_priority int,
     after_id uuid, at_most int)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint)
 language plpgsql stable as $$
 #variable_conflict use_variable
 declare

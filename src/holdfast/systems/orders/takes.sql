@@ -16,7 +16,7 @@ create function orders.take(
     order_id uuid, actor uuid, role text default 'operator', family uuid[] default null,
     actor_name text default null, request_id text default null, if_version int default null,
     dry_run boolean default false)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql as $$
 #variable_conflict use_variable
 declare
@@ -120,7 +120,7 @@ end $$;
 create function orders.take_next(
     desk text, actor uuid, role text default 'operator', family uuid[] default null,
     actor_name text default null, request_id text default null, key text default null)
-returns table (code text, seen orders.order_seen, allowed jsonb, most bigint, replayed boolean)
+returns table (code text, seen orders.order_seen, allowed text[], most bigint, replayed boolean)
 language plpgsql set lock_timeout = '5s' as $$
 #variable_conflict use_variable
 declare
@@ -166,7 +166,7 @@ select kernel.plan_by_index('orders.take_next');
 create function orders.take_each(
     order_ids uuid[], actor uuid, role text default 'operator', family uuid[] default null,
     actor_name text default null, request_id text default null)
-returns table (ord int, order_id uuid, code text, seen orders.order_seen, allowed jsonb,
+returns table (ord int, order_id uuid, code text, seen orders.order_seen, allowed text[],
                most bigint)
 language plpgsql as $$
 #variable_conflict use_column
