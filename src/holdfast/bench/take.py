@@ -19,7 +19,6 @@ import psycopg
 
 from holdfast.bench.ground import Ground
 from holdfast.errors import OrderAlreadyAssigned
-from holdfast.postgres.pool import Database
 from holdfast.systems import orders
 
 OPERATORS = 64
@@ -95,6 +94,7 @@ async def contended(
     began = time.perf_counter()
     async with AsyncExitStack() as stack:
         connections = [await _connect(stack, ground.app_url) for _ in people]
+        await orders.open_desk(connections[0], name="main", role="admin", wip_limit=10_000)
         for _ in range(wanted):
             order = await orders.place(connections[0], customer_id=people[0], title="x")
             outcomes = await asyncio.gather(
@@ -195,8 +195,3 @@ async def _one(url: str, question: str) -> int:
     async with await psycopg.AsyncConnection.connect(url) as connection:
         row = await (await connection.execute(question)).fetchone()
     return int(row[0]) if row else 0
-
-
-def prepare(db: Database) -> Awaitable[object]:
-    """Lift the limits of the desk: here they would end the measurement."""
-    return orders.open_desk(db, name="main", role="admin", wip_limit=10_000)

@@ -11,6 +11,7 @@ import typer
 from holdfast.bench import lifecycle as lives
 from holdfast.bench import raw
 from holdfast.bench import steps as training
+from holdfast.bench import take as takes
 from holdfast.bench.ground import Ground, ground
 from holdfast.cli import logs, terminal
 from holdfast.cli.place import read_settings
@@ -142,3 +143,48 @@ def _show_drain(free: list[float], held: list[float]) -> None:
 def _mean_rate(tenths: list[float]) -> float:
     """Return the rate over all tenths, each the same number of jobs."""
     return len(tenths) / sum(1 / rate for rate in tenths)
+
+
+@app.command()
+def take(
+    tries: Annotated[int, typer.Option(min=64, help="Contended takes by 64 operators.")] = 100_000,
+    times: Annotated[int, typer.Option(min=20, help="Takes of each way compared.")] = 1000,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Contended takes of orders, and what the guard costs beside the seed's shape."""
+    with ground(url) as where, terminal.progress() as bars:
+        race = bars.add_task("64 operators, one order", total=tries)
+        contended = terminal.run(
+            takes.contended(where, tries, tell=lambda n: bars.advance(race, n))
+        )
+        turn = bars.add_task("in turn with the seed's shape", total=times)
+        ratios = terminal.run(takes.ratios(where, times, tell=lambda n: bars.advance(turn, n)))
+        name = machine(where)
+    if json:
+        shown = dataclasses.asdict(ratios) | {"take": ratios.take, "guard": ratios.guard}
+        terminal.answer_json(
+            {"machine": name, "contended": dataclasses.asdict(contended), "ratios": shown}
+        )
+    else:
+        _show_take(name, contended, ratios)
+    if contended.double or contended.audited != contended.orders:
+        raise typer.Exit(1)
+
+
+def _show_take(name: str, contended: takes.Contended, ratios: takes.Ratios) -> None:
+    terminal.note(name)
+    terminal.note(
+        f"{contended.takes:,} takes of {contended.orders:,} orders by {takes.OPERATORS} operators:"
+        f" {contended.double} double assignments, {contended.audited:,} in the audit;"
+        f" p50 {contended.p50_ms:.1f} ms, p99 {contended.p99_ms:.1f} ms"
+    )
+    terminal.table(
+        ("p50 in one run", "ms", "beside", "ms", "ratio"),
+        [
+            ("the whole take", f"{ratios.take_ms:.2f}", "the seed's shape",
+             f"{ratios.seed_ms:.2f}", f"{ratios.take:.2f}"),
+            ("compound WHERE", f"{ratios.compound_ms:.2f}", "bare UPDATE",
+             f"{ratios.bare_ms:.2f}", f"{ratios.guard:.2f}"),
+        ],
+    )  # fmt: skip
