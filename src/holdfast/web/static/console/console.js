@@ -75,6 +75,10 @@
     const row = holder.content.firstElementChild;
     const old = document.getElementById(row.id);
     if (old && Number(old.dataset.version) > Number(row.dataset.version)) return;
+    if (old?.querySelector(".htmx-request")) {  // its answer has more to say, and is on its way
+      setTimeout(() => put(html), 100);
+      return;
+    }
     const held = old?.contains(document.activeElement);
     const said = old?.querySelector(".told");
     if (said && old.dataset.version === row.dataset.version) {
