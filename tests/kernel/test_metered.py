@@ -122,3 +122,53 @@ async def test_keys(db, person):
     assert (again.id, again.at, again.replayed) == (made.id, made.at, True)
     with pytest.raises(IdempotencyKeyReused):
         await _reserve(db, person, key="k", estimate=10)
+
+
+async def test_a_retry_reserves_anew_and_charges_nothing(db, person):
+    made = await _reserve(db, person, payload={"n": 1})
+    await queue.cancel(db, job_id=made.id, owners=[person], actor=str(person))
+    again = await queue.retry(db, job_id=made.id, owners=[person], account_id=person, key="r")
+    assert await _wallet(db, person) == (500, 75)
+    job = await queue.get(db, job_id=again.id, owners=[person])
+    assert (job.retry_of, job.payload, job.price, job.charged) == (made.id, {"n": 1}, 75, 0)
+    assert (await queue.retry(
+        db, job_id=made.id, owners=[person], account_id=person, key="r"
+    )).replayed  # fmt: skip
+    lease = await _claim(db)
+    await queue.settle(db, job_id=again.id, token=lease.token, result={}, used=9)
+    assert await _wallet(db, person) == (491, 0)
+
+
+async def test_who_is_stale_is_told_so_and_not_asked_what_was_used(db, owner, person):
+    await queue.declare_kind(db, queue.Kind("render", attempts=2, backoff=0))
+    made = await _reserve(db, person)
+    stale = await _claim(db)
+    await queue.fail(db, job_id=made.id, token=stale.token, code="x")
+    await _claim(db)
+    with pytest.raises(LeaseLost):
+        await queue.finish(db, job_id=made.id, token=stale.token, result={"text": "late"})
+    assert [one.name for one in await queue.artifacts(db, job_id=made.id, owners=[person])]
+    assert await _wallet(db, person) == (500, 75)
+
+
+async def test_a_handlers_own_transaction_settles_or_writes_nothing(db, person):
+    made = await _reserve(db, person)
+    lease = await _claim(db)
+    for used, problem in ((None, "usage_required"), (76, "capture_exceeds_hold")):
+        with pytest.raises(BrokenPromise, match=problem):
+            async with db.transaction() as mine:
+                await queue.finish_within(
+                    mine, job_id=made.id, token=lease.token, result={}, used=used
+                )
+    async with db.transaction() as mine:
+        await queue.finish_within(mine, job_id=made.id, token=lease.token, result={}, used=30)
+    assert await _wallet(db, person) == (470, 0)
+
+
+async def test_the_jobs_story_tells_what_was_held_taken_and_given_back(db, person):
+    made = await _reserve(db, person)
+    lease = await _claim(db)
+    await queue.settle(db, job_id=made.id, token=lease.token, result={}, used=30)
+    told = [(step.what, step.amount) for step in await queue.story(db, job_id=made.id)]
+    money = {one for one in told if one[0].startswith("ledger.")}
+    assert money == {("ledger.hold", 0), ("ledger.capture", -30), ("ledger.release", 0)}

@@ -318,3 +318,47 @@ async def test_charge_and_job_join_the_callers_transaction(bench, kinds, owner):
     found = await queue.list_of(bench.db, owners=[account])
     assert [job.id for job in found] == [kept.id]
     assert (await ledger.wallet_of(bench.db, account_id=account)).balance == 93
+
+
+async def test_a_kind_priced_by_use_settles_in_its_own_transaction(bench):
+    async def measure(attempt):
+        attempt.use(5)
+        attempt.use(12)  # the last word counts
+        async with attempt.db.transaction() as mine:
+            await attempt.finish(mine, {"text": "measured"})
+
+    await bench.worker({"measure": measure})
+    account = await bench.new_account()
+    job = await queue.reserve(
+        bench.db, account_id=account, kind="measure", payload={}, estimate=40, key="k"
+    )
+    await bench.until(job.id, "completed")
+    wallet = await ledger.wallet_of(bench.db, account_id=account)
+    assert (wallet.balance, wallet.held) == (88, 0)
+
+
+async def test_use_is_not_for_fixed_prices(bench):
+    async def wrong(attempt):
+        attempt.use(1)
+
+    await bench.worker({"wrong": wrong}, {"attempts": 1})
+    job = await bench.buy("wrong")
+    assert (await bench.until(job, "failed")).error_code == "handler_failed"
+    assert await bench.money(job) == (1, 1)
+
+
+async def test_no_provider_makes_a_kind_rest_for_a_day(bench):
+    async def write(attempt):
+        raise OutOfService("provider_out_of_credit", 86_400)
+
+    await bench.worker({"write": write})
+    await bench.buy("write")
+    rest = (
+        "select paused_until - clock_timestamp() < '601 seconds' from queue.kind"
+        " where kind = 'write' and paused_until is not null"
+    )
+    end = time.monotonic() + 10
+    while (short := await bench.one(rest)) is None:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+    assert short

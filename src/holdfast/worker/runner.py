@@ -23,6 +23,7 @@ from holdfast.worker.kinds import Registered
 from holdfast.worker.outage import Outage
 
 _LETTING_GO = 5.0  # seconds a cancelled handler gets to let go of what it holds
+_PAUSE_MOST = 600.0  # seconds; a provider may wish for a day, but its account is refilled sooner
 
 log = structlog.get_logger("holdfast.worker")
 
@@ -49,6 +50,7 @@ class Runner:
         self._heart = heart
         self._outage = outage
         self._pause_seconds = pause_seconds
+        self._pause_most = max(_PAUSE_MOST, pause_seconds)
         self._abandoned: set[asyncio.Task[Any]] = set()
 
     async def run(self, attempt: Attempt, registered: Registered) -> None:
@@ -194,7 +196,7 @@ class Runner:
                 self._db,
                 job_id=lease.id,
                 token=lease.token,
-                seconds=problem.seconds or self._pause_seconds,
+                seconds=min(problem.seconds or self._pause_seconds, self._pause_most),
                 reason=problem.reason,
             )
         )

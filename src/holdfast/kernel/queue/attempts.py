@@ -48,7 +48,7 @@ class OutOfService(Exception):
     """No job of this kind can be made before somebody has put something right.
 
     The kind pauses, the job goes back and counts no attempt, one alert is logged. `seconds` until
-    one job tries again; None leaves it to HOLDFAST_OUTAGE_PAUSE_SECONDS.
+    one job tries again, up to ten minutes; None leaves it to HOLDFAST_OUTAGE_PAUSE_SECONDS.
     """
 
     def __init__(self, reason: str, seconds: float | None = None) -> None:
@@ -140,10 +140,11 @@ class Attempt:
     def use(self, amount: int) -> None:
         """Say what the work has used so far (minor units), for a job priced by use.
 
-        That much of its estimate is taken when it completes, the rest is given back.
+        That much of its estimate is taken when it completes, the rest is given back. Raises
+        ValueError for an amount below zero, and for a job with a fixed price.
         """
-        if amount < 0:
-            raise ValueError(f"nothing can have used {amount}")
+        if amount < 0 or not self.lease.metered:
+            raise ValueError(f"a job of kind {self.lease.kind!r} cannot use {amount}")
         self.used = amount
 
     def check(self) -> None:

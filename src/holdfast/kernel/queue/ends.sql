@@ -34,7 +34,9 @@ begin
         select j.status, case
             when u.code is not null then u.code
             when j.status = 'completed' and j.token = tokens[u.ord] then 'ok'
-            when j.status = 'processing' and j.hold_id is not null then 'usage_required'
+            when j.hold_id is not null and exists (
+                select from queue.job_ready r where r.bucket = j.bucket and r.id = j.id
+                and r.token = tokens[u.ord]) then 'usage_required'
             when queue._keep_late(j, results[u.ord], moment) then 'lease_lost' end as code
         from queue.job j
         where u.code is distinct from 'ok' and j.bucket = kernel.bucket_of(jobs[u.ord])

@@ -104,6 +104,7 @@ end $$;
 
 -- A new job for one that failed or was cancelled, charged anew (`cost`; null: what the old one
 -- cost): finished stays finished, so what may be tried again stays so and a replay finds its key.
+-- One priced by use reserves its estimate anew.
 create function queue.retry(verb text, job uuid, owners uuid[], account uuid, key text, cost bigint,
                             request_id text default null)
 returns table (code text, job_id uuid, price bigint, needed bigint, available bigint,
@@ -115,7 +116,12 @@ declare
 begin
     select * into old from queue.job j
     where j.bucket = kernel.bucket_of(job) and j.id = job and j.account_id = any (owners);
-    if old.status in ('failed', 'cancelled') then
+    if old.status in ('failed', 'cancelled') and old.hold_id is not null then
+        return query select r.code, r.job_id, r.price, r.needed, r.available, r.replayed, r.at,
+                            old.payload, old.status
+        from queue.reserve(verb, account, old.kind, old.payload, coalesce(cost, old.price), key,
+                           request_id, old.asset, old.id) r;
+    elsif old.status in ('failed', 'cancelled') then
         return query select s.code, s.job_id, s.price, s.needed, s.available, s.replayed, s.at,
                             old.payload, old.status
         from queue.submit(verb, array[account], array[old.kind], array[old.payload],

@@ -5,14 +5,14 @@
 -- Hold + job, once per key, in one round trip. `estimate` is the most that may be settled.
 create function queue.reserve(
     verb text, account uuid, kind text, payload jsonb, estimate bigint, key text,
-    request_id text default null, asset text default 'crystal')
+    request_id text default null, asset text default 'crystal', retry_of uuid default null)
 returns table (code text, job_id uuid, price bigint, needed bigint, available bigint,
                replayed boolean, at timestamptz)
 language plpgsql as $$
 #variable_conflict use_variable
 declare
     moment timestamptz;
-    print  bytea := idempotency._fingerprint(concat_ws(' ', kind, payload, estimate));
+    print  bytea := idempotency._fingerprint(concat_ws(' ', kind, payload, estimate, retry_of));
     judged record;
     job    uuid := kernel.new_id(kernel.bucket_of(account));
     hold   uuid;
@@ -38,7 +38,7 @@ begin
                                 moment + interval '10 years', moment, request_id);
         if hold is not null then
             perform queue._enqueue_reserved(verb, job, account, kind, payload, asset, estimate,
-                                            hold, key, print, request_id, moment);
+                                            hold, key, print, request_id, moment, retry_of);
         end if;
         return query select case when hold is null then 'insufficient_tokens' else 'ok' end,
             case when hold is not null then job end, estimate, estimate, w.balance - w.held,
@@ -50,7 +50,7 @@ end $$;
 
 create function queue._enqueue_reserved(
     verb text, job uuid, account uuid, called text, payload jsonb, asset text, estimate bigint,
-    hold uuid, key text, print bytea, request_id text, at timestamptz)
+    hold uuid, key text, print bytea, request_id text, at timestamptz, retry_of uuid)
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
@@ -60,8 +60,9 @@ declare
 begin
     select * into strict k from queue.kind x where x.kind = called;
     insert into queue.job (bucket, id, account_id, kind, payload, asset, price, hold_id, attempts,
-                           request_id, created_at)
-    values (home, job, account, called, payload, asset, estimate, hold, k.attempts, request_id, at);
+                           request_id, retry_of, created_at)
+    values (home, job, account, called, payload, asset, estimate, hold, k.attempts, request_id,
+            retry_of, at);
     insert into queue.job_ready (bucket, id, account_id, kind, run_at, due_at, metered)
     values (home, job, account, called, at, at + make_interval(secs => k.queue_deadline_seconds),
             true);

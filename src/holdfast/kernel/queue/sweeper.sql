@@ -143,7 +143,7 @@ language sql stable as $$
     group by k.kind, k.paused_until, k.pause_reason
 $$;
 
--- One job's whole story: the entries that paid and gave back, and every move with its reason.
+-- One job's whole story: the entries that paid, held and gave back, and every move with its reason.
 create function queue.story(job uuid)
 returns table (at timestamptz, what text, from_status text, to_status text, actor text,
                detail text, amount bigint, balance_after bigint)
@@ -156,6 +156,12 @@ language sql stable as $$
     from queue.job j
     join ledger.entry n on n.bucket = j.bucket and n.account_id = j.account_id
          and n.asset = j.asset and n.seq in (j.charge_seq, j.refund_seq)
+    where j.bucket = kernel.bucket_of(job) and j.id = job
+    union all
+    select n.at, 'ledger.' || n.kind, null, null, n.actor, n.reason, n.amount, n.balance_after
+    from queue.job j
+    join ledger.entry n on n.bucket = j.bucket and n.account_id = j.account_id
+         and n.cause = 'hold:' || j.hold_id and n.kind <> 'charge'
     where j.bucket = kernel.bucket_of(job) and j.id = job
     order by 1
 $$;
