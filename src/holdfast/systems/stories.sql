@@ -5,6 +5,12 @@
 -- between the failing status and the refund either: queue.fail writes both. What is left for this
 -- file is what a story is: its price and its payload.
 
+-- A server sells stories before any worker has ever run; a worker then sets what it was told.
+insert into queue.kind (kind, attempts, backoff_seconds, lease_seconds, deadline_seconds,
+                        queue_deadline_seconds)
+values ('story', 3, 1, 30, 3600, 86400)
+on conflict do nothing;
+
 -- 50 for up to 500 words, then by the started 500 (ledger.price, kind 'story').
 create function stories.generate(
     accounts uuid[], prompts text[], languages text[], words int[], keys text[],
