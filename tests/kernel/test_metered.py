@@ -12,6 +12,7 @@ from holdfast.errors import (
     InsufficientTokens,
     LeaseLost,
     NotFound,
+    UsageRequired,
 )
 from holdfast.kernel import ledger, queue
 from holdfast.postgres.pool import Database
@@ -111,7 +112,7 @@ async def test_a_jobs_hold_is_the_jobs(db, owner, person):
 async def test_what_is_priced_by_use_is_not_finished_without_it(db, person):
     made = await _reserve(db, person)
     lease = await _claim(db)
-    with pytest.raises(BrokenPromise, match="usage_required"):
+    with pytest.raises(UsageRequired):
         await queue.finish(db, job_id=made.id, token=lease.token, result={})
     assert await _wallet(db, person) == (500, 75)
 
