@@ -5,6 +5,7 @@ shared with them every verb says NotFound.
 """
 
 from holdfast.systems.projects.difference import Change
+from holdfast.systems.projects.fields import Field, fields_of, patch_of, scenes_of
 from holdfast.systems.projects.history import Revision, accept, keep, restore, revisions
 from holdfast.systems.projects.membership import (
     Created,
@@ -44,6 +45,7 @@ __all__ = [
     "Autosave",
     "Change",
     "Created",
+    "Field",
     "Project",
     "Revision",
     "Saved",
@@ -56,14 +58,17 @@ __all__ = [
     "complete",
     "create",
     "erase",
+    "fields_of",
     "get",
     "keep",
     "list_of",
+    "patch_of",
     "remove_member",
     "restore",
     "revisions",
     "save",
     "scenes",
+    "scenes_of",
     "script_from_text",
     "skip",
     "speaker",

@@ -29,10 +29,17 @@ def script_from_text(text: str) -> dict[str, Any]:
         raise ValueError("a text without words has no scenes")
     if len(scenes) > _MOST:
         scenes = list(_parted(text.split()))[:_MOST]
-    words = sum(len(scene.split()) for scene in scenes)
     return {
-        "scenes": [{"number": n, "text": scene} for n, scene in enumerate(scenes, 1)],
+        **timed([{"number": n, "text": scene} for n, scene in enumerate(scenes, 1)]),
         "selectedVariants": {},
+    }
+
+
+def timed(scenes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return scenes with their `totalWords` and `duration` (seconds, as a narrator reads)."""
+    words = sum(len(scene["text"].split()) for scene in scenes)
+    return {
+        "scenes": scenes,
         "totalWords": words,
         "duration": round(words / _WORDS_PER_SECOND),
     }

@@ -7,9 +7,9 @@ from importlib import resources
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from holdfast.web.console import courses, orders, session
+from holdfast.web.console import courses, orders, projects, session, voice
 
-ROUTERS = (session.router, orders.router, courses.router)
+ROUTERS = (session.router, orders.router, projects.router, voice.router, courses.router)
 
 
 def install(app: FastAPI) -> None:

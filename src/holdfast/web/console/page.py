@@ -35,6 +35,7 @@ class Place:
 # The order in which they stand; each page puts itself here by its address.
 PLACES = (
     Place("/console/orders", "nav.orders"),
+    Place("/console/projects", "nav.projects"),
     Place("/console/courses", "nav.courses"),
 )
 
