@@ -35,6 +35,7 @@ from holdfast.worker.sweeps import SWEEPS, Sweep
 CHANNEL = "holdfast_jobs"
 _HEAD_EVERY = 1.0  # seconds between two claims from the true head
 _GATHER = 0.004  # seconds in which a busy worker lets more room come together
+_SOON = 0.05  # seconds; longer than the end of a transaction
 _AFTER_DEFECT = 5.0
 
 log = structlog.get_logger("holdfast.worker")
@@ -171,7 +172,7 @@ class Worker:
     async def _claim_and_run(self, ear: Ear) -> None:
         marks = LowWater()
         clock = asyncio.get_running_loop().time
-        head_at, idle = clock() + _HEAD_EVERY, False
+        head_at, looks = clock() + _HEAD_EVERY, 0
         while not self._stopping.is_set():
             room = await self._wait_for_room()
             if room == 0:
@@ -179,19 +180,23 @@ class Worker:
             if clock() >= head_at:
                 marks.reset()
                 head_at = clock() + _HEAD_EVERY
-            leases = await self._claim(room, marks, say_idle=not marks.keys)
+            leases = await self._claim(room, marks, say_idle=not (marks.keys or looks))
             for lease in leases or ():
                 self._start(lease)
             if leases:
-                idle = False
                 continue
-            if marks.keys and leases is not None:  # nothing behind the last one: the true head
+            if leases is not None and marks.keys:  # nothing behind the last one: the true head
                 marks.reset()
                 continue
-            if not idle and leases is not None:  # what came between the look and the mark
-                idle = True
+            if leases is not None and not looks:
+                # Marked as waiting, look once more for what came between the look and the mark;
+                # without touching the mark, because one that is locked calls nobody. And soon
+                # again for what saw no mark, and was committed after that.
+                looks = 1
                 continue
-            idle = not await ear.wait(self._settings.poll_seconds * random.uniform(0.8, 1.0))
+            pause = _SOON if looks == 1 else self._settings.poll_seconds * random.uniform(0.8, 1.0)
+            heard = await ear.wait(pause)
+            looks = 0 if heard or leases is None else 2
 
     async def _wait_for_room(self) -> int:
         """Wait until jobs may be claimed; returns how many."""
