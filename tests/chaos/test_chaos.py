@@ -76,7 +76,9 @@ class Chaos:
                 await asyncio.sleep(self.chance.uniform(0.2, 2.5) * LEASE)
                 victim.send(signal.SIGCONT)
             case "kill PostgreSQL":
-                os.kill(self.server.pid or 0, signal.SIGKILL)
+                await until(lambda: self.server.pid, what="PostgreSQL runs")
+                if pid := self.server.pid:  # never 0, which would be our own group
+                    os.kill(pid, signal.SIGKILL)
             case _:
                 with contextlib.suppress(psycopg.Error):
                     await self.end_connections()

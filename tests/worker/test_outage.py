@@ -71,7 +71,8 @@ async def test_a_running_story_survives_the_death_of_postgresql(serve, home):
     assert found["databaseUrl"]
     server = EmbeddedServer(home / "home")
     killed = server.pid
-    os.kill(killed or 0, signal.SIGKILL)
+    assert killed
+    os.kill(killed, signal.SIGKILL)
     await until(lambda: server.pid not in (None, killed), within=30, what="it is started again")
 
     async def told() -> bool:
