@@ -17,7 +17,7 @@ WAIT = 10_000  # milliseconds, for anything that should appear
 async def people(combined, owner):
     made = {}
     for name, role in ROLES.items():
-        account = await accounts.sign_in(combined, kind="dev", subject=name, name=name)
+        account = await accounts.sign_in(combined, kind="dev", subject=f"persona:{name}", name=name)
         made[name] = account.id
         if role != "user":
             await accounts.set_role(owner, account_id=account.id, role=role, actor="test")

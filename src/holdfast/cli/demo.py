@@ -11,7 +11,7 @@ import typer
 import yaml
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from holdfast.cli import logs, terminal
+from holdfast.cli import logs, personas, terminal
 from holdfast.cli.place import Place, fit, place, read_settings
 from holdfast.cli.serve import serving
 from holdfast.cli.verify import show
@@ -99,6 +99,7 @@ async def _demo(settings: Settings, where: Place, once: bool) -> int:
 
 async def _show_off(settings: Settings, where: Place) -> bool:
     async with await where.open(settings) as db:
+        await personas.sample_orders(db)
         samples = await _order(db)
         with Progress(
             TextColumn("{task.fields[person]}"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from holdfast.cli import logs, terminal
+from holdfast.cli import logs, personas, terminal
 from holdfast.cli.place import Place, fit, place, read_settings
 from holdfast.config import Settings
 from holdfast.systems import courses
@@ -114,6 +114,7 @@ async def serving(
         db = await ending.enter_async_context(await where.open(settings, combining=True))
         if not settings.production:
             await courses.publish_samples(db)
+            await personas.introduce(settings, where, db)
         inside = None
         if worker:
             inside = await open_worker(settings, where, modules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from holdfast import messages
 from holdfast.errors import CsrfFailed, NotFound, Unauthenticated
-from holdfast.systems.accounts import development
+from holdfast.systems.accounts import Role, development
 from holdfast.web import actor
 from holdfast.web.actor import SESSION_COOKIE, Caller
 from holdfast.web.console.forms import Fields
@@ -22,14 +23,25 @@ from holdfast.web.signing import Signer
 router = APIRouter(prefix="/console")
 
 HOME, SIGN_IN = "/console/orders", "/console/sign-in"
-# Who there is to be in development; the command line gives them their roles.
-PERSONAS = {
-    "carol": "user",
-    "alice": "operator",
-    "bob": "operator",
-    "sam": "supervisor",
-    "ada": "admin",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """Somebody to be in development; the command line makes him and gives him his role."""
+
+    subject: str
+    name: str
+    role: Role
+
+
+# Subjects that no token for tests would be asked for by chance: these people have roles.
+PERSONAS = (
+    Persona("persona:carol", "Carol", "user"),
+    Persona("persona:alice", "Alice", "operator"),
+    Persona("persona:bob", "Bob", "operator"),
+    Persona("persona:sam", "Sam", "supervisor"),
+    Persona("persona:ada", "Ada", "admin"),
+)
 _YEAR = 365 * 24 * 3600
 
 
@@ -94,7 +106,7 @@ async def home() -> Response:
 async def sign_in_page(request: Request) -> Response:
     """Choose who to be (dev), or learn where to sign in (production)."""
     production = request.app.state.settings.production
-    return page(request, "sign_in.html", None, personas={} if production else PERSONAS)
+    return page(request, "sign_in.html", None, personas=() if production else PERSONAS)
 
 
 @router.post("/sign-in")
