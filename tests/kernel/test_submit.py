@@ -178,10 +178,10 @@ async def test_lots_burn_by_priority_then_end_then_kind(db, owner, person):
         )
     ).fetchall()
     left = dict(rows)
-    assert left["grant:c"] == 0
-    assert left["grant:b"] == 0
+    assert left["grant:key:c"] == 0
+    assert left["grant:key:b"] == 0
     assert left["grant:welcome"] == 95
-    assert left["grant:d"] == left["grant:a"] == 10
+    assert left["grant:key:d"] == left["grant:key:a"] == 10
 
 
 async def test_expired_credit_is_not_spendable_and_is_an_entry(db, owner, person):

@@ -1,6 +1,7 @@
 """The ledger: wallets, lots, entries, holds. Amounts are integers in minor units."""
 
 from holdfast.kernel.ledger.holds import Hold, capture, hold, hold_of, release, sweep
+from holdfast.kernel.ledger.transfers import forward
 from holdfast.kernel.ledger.verbs import (
     Adjusted,
     Charged,
@@ -26,6 +27,7 @@ __all__ = [
     "adjust",
     "capture",
     "charge",
+    "forward",
     "grant",
     "hold",
     "hold_of",

@@ -21,26 +21,12 @@ create function ledger._reserve(
 returns uuid language plpgsql as $$
 #variable_conflict use_variable
 declare
-    l        ledger.lot;
     hold     uuid := kernel.new_id(kernel.bucket_of(account));
-    owed     bigint := amount;
-    part     bigint;
-    reserved jsonb := '{}';
+    reserved jsonb := ledger._pick(account, asset, amount);
 begin
-    if amount > (select w.balance - w.held from ledger.wallet w where w.account_id = account
-                 and w.bucket = kernel.bucket_of(account) and w.asset = asset) then
+    if reserved is null then
         return null;
     end if;
-    for l in select x.* from ledger.lot x
-             where x.bucket = kernel.bucket_of(account) and x.account_id = account
-               and x.asset = asset and x.open and x.remaining > x.held
-             order by x.priority, x.expires_at nulls last, x.kind = 'bought', x.id
-    loop
-        exit when owed = 0;
-        part := least(l.remaining - l.held, owed);
-        reserved := reserved || jsonb_build_object(l.id, part);
-        owed := owed - part;
-    end loop;
     perform ledger._apply_to_lots(reserved, 0, 1);
     insert into ledger.hold (bucket, id, account_id, asset, amount, lots, cause, expires_at, at)
     values (kernel.bucket_of(account), hold, account, asset, amount, reserved, cause,

@@ -139,7 +139,9 @@ begin
 end $$;
 
 -- One movement of one locked wallet that is not a charge: grant, refund, expiry, adjustment,
--- hold, capture, release, transfer. `changes` says what each lot gains or loses. Returns the seq.
+-- hold, capture, release, transfer. `lots` says what each lot gains or loses. Returns the seq.
+-- What lands in the wallet of an alias is owed to the account it was linked to: an effect in the
+-- same transaction sees to that (ledger.forward).
 create function ledger._move(
     account uuid, asset text, id uuid, kind text, amount bigint, held_change bigint, contra text,
     cause text, lots jsonb, at timestamptz, reverses bigint default null,
@@ -158,6 +160,11 @@ begin
                               reason, request_id, at)
     values (w.bucket, account, asset, w.seq, id, kind, amount, held_change, w.balance, w.held,
             contra, cause, reverses, lots, actor, reason, request_id, at);
+    if w.forward_to is not null and amount > held_change then
+        perform outbox._append(array[account], array[kernel.new_id(w.bucket)],
+            array['ledger.forward'], array[jsonb_build_object('account', account)],
+            array[request_id], at);
+    end if;
     return w.seq;
 end $$;
 

@@ -102,10 +102,16 @@ begin
         return query select 'not_found', null::bigint, false;
         return;
     end if;
-    seq := ledger._grant(account, asset, amount, kind, kind, 'grant:' || key, kernel.now(),
+    -- 'key:' keeps them apart from what the system itself grants, as 'grant:welcome'.
+    seq := ledger._grant(account, asset, amount, kind, kind, 'grant:key:' || key, kernel.now(),
                          priority, expires_at, actor, reason, request_id);
-    return query select 'ok', w.balance, seq is null from ledger.wallet w
-        where w.bucket = kernel.bucket_of(account) and w.account_id = account and w.asset = asset;
+    return query
+    select case e.amount when amount then 'ok' else 'idempotency_key_reused' end, w.balance,
+           seq is null
+    from ledger.wallet w
+    join ledger.entry e on e.bucket = w.bucket and e.account_id = account and e.kind = 'grant'
+         and e.cause = 'grant:key:' || key
+    where w.bucket = kernel.bucket_of(account) and w.account_id = account and w.asset = asset;
 end $$;
 
 -- An admin's correction, with a reason. Credit is a new lot, a debit burns lots as a charge does.
@@ -146,6 +152,10 @@ begin
         if code = 'ok' then
             perform idempotency._bind(array[account], 'ledger.adjust ' || actor, array[key],
                                       array[print], array[account], moment);
+            insert into audit.event (bucket, entity_id, id, entity, action, actor, new_value,
+                                     reason, request_id, at)
+            values (kernel.bucket_of(account), account, kernel.new_id(kernel.bucket_of(account)),
+                    'wallet', 'ledger.adjust', actor, amount::text, reason, request_id, moment);
         end if;
     end if;
     select * into done from ledger.entry e where e.bucket = kernel.bucket_of(account)
@@ -163,30 +173,44 @@ create function ledger._burn(
 returns text language plpgsql as $$
 #variable_conflict use_variable
 declare
-    l      ledger.lot;
-    owed   bigint := amount;
-    part   bigint;
-    burned jsonb := '{}';
+    burned jsonb := ledger._pick(account, asset, amount);
 begin
-    if amount > (select w.balance - w.held from ledger.wallet w where w.account_id = account
-                 and w.bucket = kernel.bucket_of(account) and w.asset = asset) then
+    if burned is null then
         return 'insufficient_tokens';
     end if;
-    for l in select x.* from ledger.lot x
+    perform ledger._apply_to_lots(burned, -1, 0);
+    perform ledger._move(account, asset, kernel.new_id(kernel.bucket_of(account)), kind, -amount,
+                         0, contra, cause, ledger._negated(burned), moment, null, actor, reason,
+                         request_id);
+    return 'ok';
+end $$;
+
+-- Which lots of a locked wallet give how much, in burning order; null where there is too little.
+create function ledger._pick(account uuid, asset text, amount bigint)
+returns jsonb language plpgsql as $$
+#variable_conflict use_variable
+declare
+    l      record;
+    owed   bigint := amount;
+    part   bigint;
+    picked jsonb := '{}';
+begin
+    for l in select x.id, x.remaining - x.held as free from ledger.lot x
              where x.bucket = kernel.bucket_of(account) and x.account_id = account
                and x.asset = asset and x.open and x.remaining > x.held
              order by x.priority, x.expires_at nulls last, x.kind = 'bought', x.id
     loop
         exit when owed = 0;
-        part := least(l.remaining - l.held, owed);
-        burned := burned || jsonb_build_object(l.id, -part);
+        part := least(l.free, owed);
+        picked := picked || jsonb_build_object(l.id, part);
         owed := owed - part;
     end loop;
-    perform ledger._apply_to_lots(burned, 1, 0);
-    perform ledger._move(account, asset, kernel.new_id(kernel.bucket_of(account)), kind, -amount,
-                         0, contra, cause, burned, moment, null, actor, reason, request_id);
-    return 'ok';
+    return case when owed = 0 then picked end;
 end $$;
+
+create function ledger._negated(lots jsonb) returns jsonb language sql immutable as $$
+    select coalesce(jsonb_object_agg(b.key, -b.value::bigint), '{}') from jsonb_each_text(lots) b
+$$;
 
 -- Adds `lots` (lot id → change) to remaining and to held, by the given factors.
 create function ledger._apply_to_lots(lots jsonb, to_remaining int, to_held int)
