@@ -73,3 +73,33 @@ begin
     return ledger._transfer(account, target, asset, format('forward:%s:%s', account, seq),
                             moment, 'relay');
 end $$;
+
+-- Ends what these locked wallets still promise and takes what is left: their person leaves.
+create function ledger._forfeit(people uuid[], actor text, request_id text, moment timestamptz)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+declare
+    h ledger.hold;
+    w ledger.wallet;
+begin
+    for h in select x.* from ledger.hold x join unnest(people) p
+             on x.bucket = kernel.bucket_of(p) and x.account_id = p
+             where x.status = 'OPEN' order by x.id
+    loop
+        perform ledger._end_hold(h, 'RELEASED', 0, actor, moment, request_id);
+    end loop;
+    update ledger.hold x set cause = 'erased' from unnest(people) p
+    where x.bucket = kernel.bucket_of(p) and x.account_id = p;
+    for w in select x.* from ledger.wallet x join unnest(people) p
+             on x.bucket = kernel.bucket_of(p) and x.account_id = p order by x.account_id
+    loop
+        perform ledger._expire_due(array[w.account_id], w.asset, moment);
+        select x.balance into w.balance from ledger.wallet x
+        where x.bucket = w.bucket and x.account_id = w.account_id and x.asset = w.asset;
+        if w.balance > 0 then
+            perform ledger._burn(w.account_id, w.asset, w.balance, 'adjustment', 'forfeited',
+                format('erasure:%s:%s', w.account_id, w.asset), moment, actor, 'erasure',
+                request_id);
+        end if;
+    end loop;
+end $$;
