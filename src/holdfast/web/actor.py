@@ -88,7 +88,7 @@ async def verified(request: Request) -> Verified:
         raise TokenMissing
     scheme, _, token = given[0].strip().partition(" ")
     if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
-        raise _failed(request, TokenMalformed())
+        raise failed(request, TokenMalformed())
     return await _verified(request, token.strip())
 
 
@@ -97,7 +97,7 @@ async def _verified(request: Request, token: str) -> Verified:
     try:
         return await verifier.verify(token)
     except Unauthenticated as problem:
-        raise _failed(request, problem) from None
+        raise failed(request, problem) from None
 
 
 async def _signed_in(request: Request, who: Verified) -> Caller:
@@ -130,7 +130,7 @@ async def _device(request: Request) -> Caller:
             secret_required=request.app.state.settings.device_auth == "secret",
         )
     except Unauthenticated as problem:
-        raise _failed(request, problem, ids[0]) from None
+        raise failed(request, problem, ids[0]) from None
     return known(request, account)
 
 
@@ -163,7 +163,7 @@ def _failing(request: Request, device: str | None = None) -> list[tuple[str, ...
     return [(found,)] if device is None else [(found,), (found, device)]
 
 
-def _failed(
+def failed(
     request: Request, problem: Unauthenticated, device: str | None = None
 ) -> Unauthenticated | RateLimited:
     """Count a failed sign-in; returns what to raise."""

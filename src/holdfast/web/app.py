@@ -10,7 +10,7 @@ from fastapi import FastAPI
 import holdfast
 from holdfast.config import Settings, signing_secret
 from holdfast.postgres.pool import Database
-from holdfast.systems.accounts import development
+from holdfast.systems.accounts import clerk, development
 from holdfast.web import api, board, console, openapi, problems, progress
 from holdfast.web.doorway import Doorway
 from holdfast.web.live import Hub
@@ -47,6 +47,8 @@ def create_app(settings: Settings, db: Database) -> FastAPI:
     app.state.signer = Signer(signing_secret(settings))
     app.state.verifier = development.verifier(settings)
     app.state.rates = Rates(settings)
+    secret = settings.clerk_webhook_secret
+    app.state.clerk_webhook = clerk.Webhook(secret) if secret else None
     app.state.metrics = Metrics()
     app.state.running = Running()
     app.state.hubs = {"jobs": Hub(progress.asker(db)), "orders": Hub(board.asker(db))}

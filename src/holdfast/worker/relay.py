@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from holdfast.kernel import outbox
+from holdfast.kernel import ledger, outbox
 from holdfast.kernel.outbox import (
     DeliveryFailed,
     DeliveryPointless,
@@ -122,6 +122,8 @@ class Relay:
         if channel is None:
             return Settlement(*place, "later", f"no channel {effect.channel}", _WITHOUT_CHANNEL)
         try:
+            if effect.topic == ledger.FORWARD and effect.channel == "log":
+                await ledger.forward(self._db, account_id=effect.stream)
             await channel.deliver(effect)
         except DeliveryPointless as problem:
             return Settlement(*place, "cancelled", str(problem)[:500])

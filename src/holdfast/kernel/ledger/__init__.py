@@ -1,7 +1,7 @@
 """The ledger: wallets, lots, entries, holds. Amounts are integers in minor units."""
 
 from holdfast.kernel.ledger.holds import Hold, capture, hold, hold_of, release, sweep
-from holdfast.kernel.ledger.transfers import forward
+from holdfast.kernel.ledger.transfers import FORWARD, forward
 from holdfast.kernel.ledger.verbs import (
     Adjusted,
     Charged,
@@ -18,6 +18,7 @@ from holdfast.kernel.ledger.verbs import (
 )
 
 __all__ = [
+    "FORWARD",
     "Adjusted",
     "Charged",
     "Entry",

@@ -46,6 +46,7 @@ class Adjusted:
     held: int
     at: datetime
     replayed: bool
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,14 @@ async def adjust(
     )
     if row["code"] != "ok":
         raise refusal(row["code"])
-    return Adjusted(row["entry_id"], row["balance"], row["held"], row["at"], row["replayed"])
+    return Adjusted(
+        row["entry_id"],
+        row["balance"],
+        row["held"],
+        row["at"],
+        row["replayed"],
+        row["cause"],
+    )
 
 
 async def wallet_of(db: Handle, *, account_id: UUID) -> Wallet:

@@ -119,7 +119,7 @@ create function ledger.adjust(
     account uuid, amount bigint, reason text, key text, actor text,
     request_id text default null, asset text default 'crystal')
 returns table (code text, entry_id uuid, balance bigint, held bigint, at timestamptz,
-               replayed boolean)
+               replayed boolean, cause text)
 language plpgsql as $$
 #variable_conflict use_variable
 declare
@@ -132,7 +132,7 @@ declare
 begin
     if cardinality(ledger._lock(array[account], true)) = 0 then
         return query select 'not_found', null::uuid, null::bigint, null::bigint,
-                            null::timestamptz, false;
+                            null::timestamptz, false, null::text;
         return;
     end if;
     moment := kernel.now();
@@ -162,7 +162,7 @@ begin
         and e.account_id = account and e.cause = cause and e.kind = 'adjustment';
     return query select case code when 'insufficient_tokens' then 'balance_below_floor'
                         else code end, done.id, done.balance_after, done.held_after, done.at,
-                        judged.standings[1] = 'replay';
+                        judged.standings[1] = 'replay', cause;
 end $$;
 
 -- Takes credit from a locked wallet in burning order, as one movement of the given kind.

@@ -1,6 +1,6 @@
 """Accounts: who is asking, one account per person, one wallet, one welcome bonus."""
 
-from holdfast.systems.accounts.erasure import erase
+from holdfast.systems.accounts.erasure import erase, forget
 from holdfast.systems.accounts.identity import (
     ROLES,
     Account,
@@ -27,6 +27,7 @@ __all__ = [
     "device_proof",
     "ensure_welcome_bonus",
     "erase",
+    "forget",
     "get",
     "link",
     "set_role",

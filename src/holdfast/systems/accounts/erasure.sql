@@ -53,6 +53,13 @@ begin
     return 'ok';
 end $$;
 
+-- The same, by an identity: whoever keeps identities says that one is gone.
+create function accounts.forget(kind text, subject text, actor text, request_id text default null)
+returns text language plpgsql as $$
+begin
+    return accounts.erase(accounts._account_of(kind, subject), actor, request_id);
+end $$;
+
 create function accounts._forget_identities(family uuid[], moment timestamptz)
 returns void language plpgsql as $$
 #variable_conflict use_variable

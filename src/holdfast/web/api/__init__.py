@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from holdfast.web.api import (
+    accounts,
     admin,
     artifacts,
     catalogue,
+    clerk,
     courses,
     health,
     holds,
@@ -26,6 +28,8 @@ ROUTERS = (
     admin.router,
     catalogue.router,
     me.router,
+    accounts.router,
+    clerk.router,
     holds.router,
     artifacts.router,
     tickets.router,
