@@ -109,6 +109,8 @@ async def test_a_journey_west_repeats_a_date_and_loses_nothing(db, owner, learne
     [
         # 18 hours later; on the clock he left it is the next date
         ("2026-05-01T20:00-07:00", "2026-05-03T06:00+09:00"),
+        # 47 hours later; on the clock he left, and on that one alone, it is the next date
+        ("2026-05-01T00:10-07:00", "2026-05-03T15:50+09:00"),
         # 27 hours later; on the clock he came to, the one before was the day before
         ("2026-05-01T23:50-07:00", "2026-05-03T19:00+09:00"),
     ],
