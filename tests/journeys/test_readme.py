@@ -7,7 +7,6 @@ import re
 import sys
 from pathlib import Path
 
-from holdfast import queue, stories
 from holdfast.postgres.pool import Database
 
 README = Path(__file__).parents[2] / "README.md"
@@ -17,9 +16,6 @@ URL = "postgresql://app@localhost/app"
 async def test_the_readmes_program_runs(db: Database, app_url: str):
     [program] = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     assert URL in program
-    # what a worker does when it starts
-    kind = stories.kind(attempts=3, backoff=1, lease=30, deadline=3600)
-    await queue.declare_kind(db, kind)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program.replace(URL, app_url),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

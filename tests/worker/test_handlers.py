@@ -362,3 +362,23 @@ async def test_no_provider_makes_a_kind_rest_for_a_day(bench):
         assert time.monotonic() < end
         await asyncio.sleep(0.02)
     assert short
+
+
+async def test_a_hanging_thread_is_left_behind_at_its_deadline_with_a_refund(bench):
+    go, asked = threading.Event(), []
+
+    def hang(attempt):
+        asked.append(attempt.id)
+        go.wait(30)
+        return {"text": "too late"}
+
+    await bench.worker({"hang": hang}, {"deadline": 0.5, "attempts": 3})
+    job = await bench.buy("hang")
+    try:
+        failed = await bench.until(job, "failed")
+        await bench.stop()  # and it holds up nobody who wants to go
+    finally:
+        go.set()
+    assert (failed.error_code, asked) == ("deadline_exceeded", [job])
+    assert await bench.money(job) == (1, 1)
+    assert (await bench.until(job, "failed")).result is None
