@@ -1,6 +1,7 @@
 """The seed's scenarios in which something fails while a story is bought: no charge, no trace."""
 
 import pytest
+from psycopg import sql
 
 from holdfast.errors import HoldfastError
 from holdfast.kernel import ledger, queue
@@ -22,7 +23,8 @@ async def test_whatever_cannot_be_written_nothing_is(
         "create function public.full() returns trigger language plpgsql as"
         " $$ begin raise exception 'the disk is full' using errcode = '53100'; end $$"
     )
-    await owner.execute(f"create trigger zz_full before insert on {table} execute function full()")
+    full = sql.SQL("create trigger zz_full before insert on {} execute function public.full()")
+    await owner.execute(full.format(sql.Identifier(*table.split("."))))
     order = {"account_id": account, "prompt": "a fox", "key": "k"}
     with pytest.raises(HoldfastError):
         await stories.generate(combined if combining else db, **order)
@@ -30,7 +32,8 @@ async def test_whatever_cannot_be_written_nothing_is(
     assert await queue.list_of(db, owners=[account]) == []
     assert [entry.kind for entry in await ledger.transactions(db, account_id=account)] == ["grant"]
 
-    await owner.execute(f"drop trigger zz_full on {table}")
+    gone = sql.SQL("drop trigger zz_full on {}")
+    await owner.execute(gone.format(sql.Identifier(*table.split("."))))
     made = await stories.generate(combined if combining else db, **order)
     assert not made.replayed, "the key was not burned"
     assert (await ledger.wallet_of(db, account_id=account)).balance == 50
