@@ -153,13 +153,3 @@ async def remove_member(
     )
     if row["code"] != "ok":
         raise refusal(row["code"])
-
-
-async def erase(db: Handle, *, accounts: Sequence[UUID]) -> int:
-    """Delete the projects of accounts that are being erased; returns how many there were."""
-    row = await call_one(
-        db,
-        "select projects.erase(accounts => %(accounts)s::uuid[]) as gone",
-        {"accounts": list(accounts)},
-    )
-    return int(row["gone"])

@@ -183,23 +183,28 @@ begin
 end $$;
 select kernel.plan_by_index('projects.remove_member');
 
--- Takes everything out that people wrote into the projects of accounts that are erased; returns how
--- many projects there were. Money, jobs and audit hold ids only, and stay.
-create function projects.erase(accounts uuid[]) returns int
+-- How many projects people have, for whoever links or erases them.
+create function projects._belongings(people uuid[])
+returns table (what text, n bigint) language plpgsql stable as $$
+#variable_conflict use_variable
+begin
+    return query
+    select 'projects', count(p.id) from unnest(people) a
+    join projects.project p on p.bucket = kernel.bucket_of(a) and p.account_id = a;
+end $$;
+select kernel.plan_by_index('projects._belongings');
+
+-- Takes everything out that erased people's projects hold, and them out of others' projects. Money,
+-- jobs and audit hold ids only, and stay.
+create function projects._forget_person(people uuid[], moment timestamptz) returns void
 language plpgsql as $$
 #variable_conflict use_variable
-declare
-    gone int;
 begin
-    perform 1 from unnest(accounts) a
+    perform 1 from unnest(people) a
     join projects.project p on p.bucket = kernel.bucket_of(a) and p.account_id = a
     order by p.id for update of p;
-    with dead as (
-        delete from projects.project p using unnest(accounts) a
-        where p.bucket = kernel.bucket_of(a) and p.account_id = a
-        returning 1)
-    select count(*) into gone from dead;
-    delete from projects.member m where m.account_id = any (accounts);
-    return gone;
+    delete from projects.project p using unnest(people) a
+    where p.bucket = kernel.bucket_of(a) and p.account_id = a;
+    delete from projects.member m where m.account_id = any (people);
 end $$;
-select kernel.plan_by_index('projects.erase');
+select kernel.plan_by_index('projects._forget_person');
