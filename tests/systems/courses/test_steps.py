@@ -276,3 +276,11 @@ async def test_explain(db, new_account):
     assert [m["stepId"] for m in told.missing] == [(await learner.step("b"))["id"]]
     with pytest.raises(NotFound):
         await courses.explain(db, enrolment_id=learner.id, owners=[learner.account], day=9)
+
+
+async def test_linking_counts_enrolments(db, owner, new_account):
+    await publish(db, "c", ["a"])
+    learner = await Learner.enrol(db, await new_account())
+    counted = "select accounts._belongings(array[%s]::uuid[]) ->> 'enrolments'"
+    row = await (await owner.execute(counted, [learner.account])).fetchone()
+    assert row == ("1",)
