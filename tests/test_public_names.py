@@ -10,9 +10,9 @@ from pathlib import Path
 import holdfast
 
 FROZEN = {
-    "BrokenPromise", "Database", "HoldfastError", "Refusal", "Retryable", "Settings",
-    "Unavailable", "__version__", "accounts", "audit", "enqueue", "errors", "job", "ledger",
-    "outbox", "projects", "queue", "stories", "transitions",
+    "Database", "HoldfastError", "Refusal", "Retryable", "Settings", "Unavailable",
+    "__version__", "accounts", "audit", "courses", "enqueue", "errors", "job", "ledger",
+    "orders", "outbox", "projects", "queue", "stories", "transitions",
 }  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast import errors as errors
     from holdfast.config import Settings as Settings
-    from holdfast.errors import BrokenPromise as BrokenPromise
     from holdfast.errors import HoldfastError as HoldfastError
     from holdfast.errors import Refusal as Refusal
     from holdfast.errors import Retryable as Retryable
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from holdfast.kernel.queue import job as job
     from holdfast.postgres.pool import Database as Database
     from holdfast.systems import accounts as accounts
+    from holdfast.systems import courses as courses
+    from holdfast.systems import orders as orders
     from holdfast.systems import projects as projects
     from holdfast.systems import stories as stories
 
@@ -34,7 +35,6 @@ __version__ = "0.1.0"
 # Public names and where they live (`module:` for what is no module itself); looked up at first
 # use, so that importing Holdfast is cheap.
 _HOMES = {
-    "BrokenPromise": "holdfast.errors",
     "Database": "holdfast.postgres.pool",
     "HoldfastError": "holdfast.errors",
     "Refusal": "holdfast.errors",
@@ -43,10 +43,12 @@ _HOMES = {
     "Unavailable": "holdfast.errors",
     "accounts": "holdfast.systems",
     "audit": "holdfast.kernel",
+    "courses": "holdfast.systems",
     "enqueue": "holdfast.kernel.queue:",
     "errors": "holdfast",
     "job": "holdfast.kernel.queue:",
     "ledger": "holdfast.kernel",
+    "orders": "holdfast.systems",
     "outbox": "holdfast.kernel",
     "projects": "holdfast.systems",
     "queue": "holdfast.kernel",

@@ -105,7 +105,7 @@ class Settings:
     story_provider: Literal["offline", "anthropic"] = choice(
         "offline", "Who writes the stories.", ("offline", "anthropic")
     )
-    story_model: str = text("claude-sonnet-4-5", "The model that writes, for `anthropic`.")
+    story_model: str = text("claude-sonnet-5-5", "The model that writes, for `anthropic`.")
     anthropic_api_key: str | None = text(
         None, "Key of the Messages API.", secret=True, variable="ANTHROPIC_API_KEY"
     )
