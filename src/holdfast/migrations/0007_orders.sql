@@ -69,7 +69,7 @@ create table orders.order (
     constraint assigned_at_a_time check ((assigned_operator_id is null) = (assigned_at is null))
 ) with (fillfactor = 70);
 
-create index order_of_desk on orders.order (bucket, desk_id, status, priority desc, id);
+create index order_of_desk on orders.order (desk_id, status, priority desc, id);
 create index order_of_customer on orders.order (customer_id, id);
 create index order_held on orders.order (bucket, assigned_operator_id)
     where status = 'PROCESSING';

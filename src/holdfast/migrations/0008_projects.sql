@@ -63,7 +63,7 @@ create table projects.project (
     created_at timestamptz not null,
     primary key (bucket, id)
 );
-create index project_of_account on projects.project (bucket, account_id, id);
+create index project_of_account on projects.project (account_id, id);
 
 create table projects.member (
     bucket     smallint not null check (bucket = kernel.bucket_of(project_id)),
