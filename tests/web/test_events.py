@@ -138,8 +138,7 @@ async def test_50_streams_hold_no_connection_and_ask_together(http, combined):
             for _ in range(combined.size):
                 await held.enter_async_context(combined.connection())
         before = combined.round_trips
-        beats = asyncio.create_task(asyncio.sleep(2))  # a span to count in, not to wait for
-        await beats
+        await asyncio.sleep(2)  # a span to count in
         assert combined.round_trips - before <= 10
         await http.post(f"/api/jobs/{job['id']}/cancel")
         await http.post(f"/api/jobs/{other['id']}/cancel")
@@ -158,13 +157,8 @@ async def test_streams_that_are_left_are_forgotten(http, app_url, served, combin
 
     await until(gone)
     before = combined.round_trips
-
-    async def quiet():
-        nonlocal before
-        before, was = combined.round_trips, before
-        return before == was
-
-    await until(quiet)
+    await asyncio.sleep(1)  # a span to count in: several ticks
+    assert combined.round_trips - before <= 1
 
 
 async def test_an_idle_stream_is_kept_alive_by_comments(http, monkeypatch):
