@@ -104,3 +104,12 @@ async def test_the_openapi_page_lists_the_refusals_of_every_route(client):
     for code in ("insufficient_tokens", "idempotency_key_required", "token_expired", "unavailable"):
         assert f'"{code}"' in codes, code
     assert "HTTPValidationError" not in json.dumps(page)
+
+
+async def test_a_wrong_method_is_told_all_that_are_right(client):
+    for path, allowed in (("/api/generate", "POST"), ("/api/jobs/1/cancel", "POST")):
+        response = await client.put(path)
+        assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+        assert response.headers["allow"] == response.json()["allowed"] == allowed
+    several = await client.request("OPTIONS", "/api/projects/1/steps/1")
+    assert several.headers["allow"] == "GET, PATCH, PUT"

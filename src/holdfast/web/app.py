@@ -55,6 +55,7 @@ def create_app(settings: Settings, db: Database) -> FastAPI:
     app.openapi = lambda: openapi.build(app, api.ROUTERS)  # type: ignore[method-assign]
     app.add_middleware(Doorway, body_bytes_max=settings.body_bytes_max, metrics=app.state.metrics)
     problems.install(app)
+    app.state.methods = api.methods
     for router in api.ROUTERS:
         app.include_router(router)
     console.install(app)

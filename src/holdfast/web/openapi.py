@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi.routing import APIRoute
 from holdfast import errors
 from holdfast.errors import HoldfastError
 from holdfast.web.actor import identify
-from holdfast.web.problems import MEDIA_TYPE
+from holdfast.web.problems import MEDIA_TYPE, not_found
 from holdfast.web.responses import Problem
 from holdfast.web.tickets import watcher
 
@@ -113,8 +114,8 @@ def _met(path: str, operation: dict[str, Any], personal: bool) -> Iterator[type[
         yield from _BODY
     elif any(p["in"] == "query" for p in operation["parameters"]):
         yield errors.Invalid
-    if "{" in path:
-        yield errors.NotFound
+    for name in re.findall(r"{(\w+)}", path):
+        yield not_found(name)
     names = {parameter["name"].lower() for parameter in operation["parameters"]}
     if "idempotency-key" in names:
         yield errors.IdempotencyKeyMalformed

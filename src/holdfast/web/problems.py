@@ -147,9 +147,13 @@ def invalid(problems: Iterable[Mapping[str, Any]]) -> HoldfastError:
     found = list(problems)
     for problem in found:
         if problem["loc"][0] == "path":
-            name = str(problem["loc"][-1]).removesuffix("_id")
-            return (errors.by_code(f"{name}_not_found") or errors.NotFound)()
+            return not_found(str(problem["loc"][-1]))()
     return Invalid(errors=[_field(problem) for problem in found])
+
+
+def not_found(parameter: str) -> type[HoldfastError]:
+    """Return the 404 of a path's parameter: of `order_id` it is `order_not_found`."""
+    return errors.by_code(f"{parameter.removesuffix('_id')}_not_found") or errors.NotFound
 
 
 def _field(problem: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +196,8 @@ async def _on_framework(request: HTTPConnection, problem: Exception) -> Response
     facts: dict[str, Any] = {}
     headers = {name.lower(): value for name, value in (problem.headers or {}).items()}
     if kind is errors.MethodNotAllowed:
-        facts["allowed"] = headers.get("allow")
+        known: str = request.app.state.methods(request.scope["path"])
+        facts["allowed"] = headers["allow"] = known or headers.get("allow", "")
     if kind is errors.PayloadTooLarge:
         facts["most"] = request.app.state.settings.body_bytes_max
     response = respond(request.scope, kind(**facts))

@@ -31,8 +31,7 @@ T = TypeVar("T")
 
 KEY_MOST = 255  # characters
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?\Z")
-_QUOTED = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"\Z')
-_ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"\Z')
+_ETAG = re.compile(r'(?:W/)?("?)(?P<version>[0-9]{1,9})\1\Z')
 
 
 async def _db(request: Request) -> Database:
@@ -98,7 +97,7 @@ _KeyHeader = Annotated[
         alias="Idempotency-Key",
         description="Names this request: sent again with the same key, it happens once.",
     ),
-    WithJsonSchema({"type": "string", "maxLength": KEY_MOST, "pattern": r"^[\x21-\x7e]+$"}),
+    WithJsonSchema({"type": "string", "maxLength": KEY_MOST, "pattern": r"^[!-~]+$"}),
 ]
 
 
@@ -123,19 +122,21 @@ RequiredKey = Annotated[str, Depends(_required_key)]
 
 async def _if_match(
     if_match: Annotated[
-        str | None,
-        Header(description="The ETag of the version that the change is meant for."),
-        WithJsonSchema({"type": "string", "pattern": r'^(\*|(W/)?"[\x21\x23-\x7e]*")$'}),
+        str | None, Header(description="The ETag of the version that the change is meant for.")
     ] = None,
 ) -> int | None:
-    """Return the version that must be current; None where any will do."""
+    """Return the version that must be current; None where any will do.
+
+    What is no ETag of ours is of no version: 412, as for one that has passed.
+    """
     if if_match is None or if_match.strip() == "*":
         return None
+    if not if_match.strip():
+        raise BadRequest
     found = _ETAG.match(if_match.strip())
     if found is None:
-        # Somebody else's ETag is of no version of ours; anything else is no ETag.
-        raise VersionMismatch if _QUOTED.match(if_match.strip()) else BadRequest
-    return int(found[1])
+        raise VersionMismatch
+    return int(found["version"])
 
 
 IfMatch = Annotated[int | None, Depends(_if_match)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fastapi.routing import APIRoute
+
 from holdfast.web.api import (
     accounts,
     admin,
@@ -38,3 +40,18 @@ ROUTERS = (
     *orders.ROUTERS,
     *projects.ROUTERS,
 )
+
+
+def methods(path: str) -> str:
+    """Return every method that an address takes, as `Allow` lists them; empty for an unknown one.
+
+    Each of our routes has one method, and the framework tells only that of the first.
+    """
+    found = {
+        method
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(found))
