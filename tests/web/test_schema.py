@@ -16,6 +16,9 @@ SECONDS = 60
 CONFIG = """
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 402, 403, 404, 409, 412, 416, 422, 429]
+
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 412, 415, 422, 429]
 """
 
 

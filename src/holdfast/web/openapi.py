@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -13,8 +13,9 @@ from fastapi.routing import APIRoute
 
 from holdfast import errors
 from holdfast.errors import HoldfastError
-from holdfast.web.actor import identify
+from holdfast.web.actor import identify, verified
 from holdfast.web.problems import MEDIA_TYPE, not_found
+from holdfast.web.requests import required_key
 from holdfast.web.responses import Problem
 from holdfast.web.tickets import watcher
 
@@ -52,24 +53,28 @@ def build(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
         schemas.pop(unused, None)
     schemas["Problem"] = Problem.model_json_schema()
     page["components"]["securitySchemes"] = _SCHEMES
-    personal = set(_personal(routers))
+    personal = set(_depending(routers, identify, verified, watcher))
+    keyed = set(_depending(routers, required_key))
     for path, operations in page["paths"].items():
         for method in _METHODS:
             if operation := operations.get(method):
-                _complete(path, operation, personal=(path, method) in personal)
+                where = (path, method)
+                _complete(path, operation, personal=where in personal, keyed=where in keyed)
     app.openapi_schema = page
     return page
 
 
-def _personal(routers: Iterable[APIRouter]) -> Iterator[tuple[str, str]]:
-    """Find the routes that depend on somebody's being known."""
+def _depending(
+    routers: Iterable[APIRouter], *calls: Callable[..., Any]
+) -> Iterator[tuple[str, str]]:
+    """Find the routes that depend on one of these, as (path, method)."""
+
+    def depends(dependant: Dependant) -> bool:
+        return dependant.call in calls or any(map(depends, dependant.dependencies))
+
     for route in (route for router in routers for route in router.routes):
-        if isinstance(route, APIRoute) and _asks_who(route.dependant):
+        if isinstance(route, APIRoute) and depends(route.dependant):
             yield from ((route.path, method.lower()) for method in route.methods or ())
-
-
-def _asks_who(dependant: Dependant) -> bool:
-    return dependant.call in (identify, watcher) or any(map(_asks_who, dependant.dependencies))
 
 
 _SCHEMES = {
@@ -80,7 +85,7 @@ _SCHEMES = {
 }
 
 
-def _complete(path: str, operation: dict[str, Any], *, personal: bool) -> None:
+def _complete(path: str, operation: dict[str, Any], *, personal: bool, keyed: bool) -> None:
     """Say who may ask, and list every refusal with its code."""
     parameters = operation.setdefault("parameters", [])
     if personal:
@@ -90,11 +95,10 @@ def _complete(path: str, operation: dict[str, Any], *, personal: bool) -> None:
     responses = operation["responses"]
     if "x-codes" not in responses.get("422", {}):
         responses.pop("422", None)  # FastAPI's own, of a shape that we never answer
-    needs_key = errors.IdempotencyKeyRequired.code in responses.get("400", {}).get("x-codes", ())
     for parameter in operation["parameters"]:
         if parameter["name"].lower() == "idempotency-key":
-            parameter["required"] = needs_key
-    for kind in _met(path, operation, personal):
+            parameter["required"] = keyed
+    for kind in _met(path, operation, personal, keyed):
         listed = responses.setdefault(str(kind.status), {})
         codes = listed.get("x-codes", [])
         if kind.code not in codes:
@@ -105,8 +109,12 @@ def _complete(path: str, operation: dict[str, Any], *, personal: bool) -> None:
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _met(path: str, operation: dict[str, Any], personal: bool) -> Iterator[type[HoldfastError]]:
+def _met(
+    path: str, operation: dict[str, Any], personal: bool, keyed: bool
+) -> Iterator[type[HoldfastError]]:
     yield from _ALWAYS
+    if keyed:
+        yield errors.IdempotencyKeyRequired
     if personal:
         yield from _TOKEN
         yield from (errors.DeviceIdInvalid, errors.DeviceSecretMalformed)

@@ -13,7 +13,6 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from holdfast.config import Settings
 from holdfast.errors import (
-    BadRequest,
     Forbidden,
     IdempotencyKeyMalformed,
     IdempotencyKeyRequired,
@@ -109,7 +108,8 @@ async def _optional_key(given: _KeyHeader = None) -> str | None:
     return given[0]
 
 
-async def _required_key(given: _KeyHeader = None) -> str:
+async def required_key(given: _KeyHeader = None) -> str:
+    """Return the key of a route that costs something. Raises IdempotencyKeyRequired."""
     key = await _optional_key(given)
     if key is None:
         raise IdempotencyKeyRequired
@@ -117,7 +117,7 @@ async def _required_key(given: _KeyHeader = None) -> str:
 
 
 OptionalKey = Annotated[str | None, Depends(_optional_key)]
-RequiredKey = Annotated[str, Depends(_required_key)]
+RequiredKey = Annotated[str, Depends(required_key)]
 
 
 async def _if_match(
@@ -131,8 +131,6 @@ async def _if_match(
     """
     if if_match is None or if_match.strip() == "*":
         return None
-    if not if_match.strip():
-        raise BadRequest
     found = _ETAG.match(if_match.strip())
     if found is None:
         raise VersionMismatch

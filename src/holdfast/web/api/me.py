@@ -8,7 +8,7 @@ from uuid import UUID
 from zoneinfo import available_timezones
 
 from fastapi import Depends, Query, Request
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
 from holdfast.errors import (
@@ -98,8 +98,12 @@ class DescribeBody(Body):
 class LinkBody(Body):
     """A device and its own secret."""
 
-    device_id: str
-    device_secret: str
+    device_id: Annotated[
+        str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9._:-]{10,128}$"})
+    ]
+    device_secret: Annotated[
+        str, WithJsonSchema({"type": "string", "minLength": 32, "maxLength": 128})
+    ]
 
 
 class MovedShape(Shape):
