@@ -61,7 +61,7 @@ end $$;
 create function kernel.nth_id(high bytea, low bigint, n bigint, bucket smallint) returns uuid
 language sql immutable parallel safe
 return encode(high || int8send((-9223372036854775808)::bigint
-                               | ((low + n) & 18014398509481983) << 8 | bucket), 'hex')::uuid;
+                               | (((low + n) & 18014398509481983) << 8) | bucket), 'hex')::uuid;
 
 create function kernel.new_id(bucket smallint) returns uuid
 language plpgsql volatile parallel safe as $$
