@@ -118,3 +118,8 @@ async def test_a_desk_that_is_not_there_is_told_on_the_page(client, operator, pa
     page = await client.get(PAGE + path)
     assert page.status_code == 404
     assert "<b>" not in page.text
+
+
+async def test_the_bare_address_leads_to_the_console(client):
+    answer = await client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console")
