@@ -74,7 +74,10 @@ async def test_preconditions(alice, steps):
     assert made.headers["etag"] == '"1"'
     twice = await alice.put(f"{steps}/3", json={"data": {}}, headers={"If-None-Match": "*"})
     stale = await alice.put(f"{steps}/3", json={"data": {"a": 1}}, headers={"If-Match": '"7"'})
-    for refused in (twice, stale):
+    foreign = await alice.put(f"{steps}/3", json={"data": {}}, headers={"If-Match": '"abc"'})
+    assert foreign.status_code == 412
+    bare = await alice.put(f"{steps}/3", json={"data": {}}, headers={"If-Match": "7"})
+    for refused in (twice, stale, bare):
         assert (refused.status_code, refused.json()["code"]) == (412, "version_mismatch")
         assert refused.json()["version"] == 1
     right = await alice.patch(f"{steps}/3", json={"data": {"a": 1}}, headers={"If-Match": '"1"'})
