@@ -19,7 +19,6 @@ from systems.wizard import SCRIPT, Wizard
 
 @pytest.fixture
 async def wizard(db, owner, new_account) -> Wizard:
-    await queue.declare_kind(db, queue.Kind(projects.KIND))
     made = await Wizard.begin(db, owner, new_account)
     await made.save(3, {"finalScript": SCRIPT})
     return made

@@ -1,6 +1,12 @@
 -- Voice: stage 4 speaks what stage 3 wrote. Work that is paid like a story: charge, job and the
 -- text to be spoken are one transaction, so nobody pays for a script that changed while he paid.
 
+-- A server sells voices before any worker has ever run; a worker then sets what it was told.
+insert into queue.kind (kind, attempts, backoff_seconds, lease_seconds, deadline_seconds,
+                        queue_deadline_seconds)
+values ('voice', 3, 1, 30, 3600, 86400)
+on conflict do nothing;
+
 -- The texts of a script's scenes, which are texts or have one; an unreadable one is ''.
 create function projects._texts(script jsonb) returns text[]
 language plpgsql immutable as $$
