@@ -115,7 +115,8 @@ language sql stable as $$
            min(x.account_id || ' entry ' || x.seq) filter (where x.bad)
     from (
         select r.account_id, r.seq,
-               c.seq is null or c.kind <> 'charge' or c.amount <> -r.amount or c.cause <> r.cause
+               c.seq is null or c.kind not in ('charge', 'capture')
+               or c.amount <> -r.amount or c.cause <> r.cause
                or count(*) over (partition by r.bucket, r.account_id, r.asset, r.reverses) > 1
                as bad
         from ledger.entry r
@@ -124,4 +125,4 @@ language sql stable as $$
         where r.bucket between first and last and r.kind = 'refund') x
 $$;
 comment on function verify._check_refunds_reverse_a_charge is
-    'every refund gives one charge back, whole, and no charge comes back twice';
+    'every refund gives one charge or capture back, whole, and none comes back twice';
