@@ -10,6 +10,7 @@ import typer
 
 from holdfast.bench import lifecycle as lives
 from holdfast.bench import raw
+from holdfast.bench import sign_in as signing
 from holdfast.bench import steps as training
 from holdfast.bench import take as takes
 from holdfast.bench.ground import Ground, ground
@@ -188,3 +189,31 @@ def _show_take(name: str, contended: takes.Contended, ratios: takes.Ratios) -> N
              f"{ratios.bare_ms:.2f}", f"{ratios.guard:.2f}"),
         ],
     )  # fmt: skip
+
+
+@app.command("sign-in")
+def sign_in(
+    people: Annotated[int, typer.Option(min=100, help="People who sign in, each round.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 3,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """Sign-ins per second of 16 clients, new and old, beside the seed's shape."""
+    with ground(url) as where, terminal.progress() as bars:
+        bar = bars.add_task("in turn with the seed's shape", total=4 * people * (rounds + 1))
+        found = terminal.run(
+            signing.measure(where, people, rounds, tell=lambda n: bars.advance(bar, n))
+        )
+        name = machine(where)
+    if json:
+        ratios = {"newRatio": found.new_ratio, "oldRatio": found.old_ratio}
+        terminal.answer_json({"machine": name} | dataclasses.asdict(found) | ratios)
+        return
+    terminal.note(name)
+    terminal.table(
+        (f"sign-ins/s, {signing.CLIENTS} clients", "Holdfast", "the seed's shape", "ratio"),
+        [
+            ("new", f"{found.new:,.0f}", f"{found.seed_new:,.0f}", f"{found.new_ratio:.2f}"),
+            ("old", f"{found.old:,.0f}", f"{found.seed_old:,.0f}", f"{found.old_ratio:.2f}"),
+        ],
+    )
