@@ -25,7 +25,7 @@ run: $(RUN)  ## the main job: database, server, worker and sample stories, live 
 	@$(BIN)/holdfast demo $(ARGS)
 
 test: lint  ## the linters, then every test (ARGS=… are handed to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(DEV)  ## ruff, mypy and import-linter
 	@$(BIN)/ruff check --quiet .

@@ -61,7 +61,7 @@ class Studio:
 
 @pytest.fixture
 async def studio(combined, app_url, tmp_path):
-    carol = (await accounts.sign_in(combined, kind="dev", subject="carol", name="carol")).id
+    carol = (await accounts.sign_in(combined, kind="dev", subject="persona:carol", name="carol")).id
     settings = Settings(
         home=tmp_path, port=0, stop_seconds=1, poll_seconds=0.2, job_backoff_seconds=0.01
     )

@@ -123,5 +123,5 @@ async def test_a_worker_waits_for_a_database_that_is_away(bench, monkeypatch):
         bench.db = db
         job = await bench.buy("made")
         assert (await bench.until(job, "completed")).attempt == 1
-        assert [row["leased"] for row in await queue.depth(db)] == [0]
+        assert not any(row["leased"] for row in await queue.depth(db))
     assert not worker.stopping

@@ -30,7 +30,8 @@ def test_every_code_has_its_own_sentence_in_every_language(locale: str) -> None:
 
 def test_only_declared_codes_are_raised() -> None:
     folder = resources.files("holdfast.systems.providers")
-    texts = [one.read_text() for one in folder.iterdir() if one.name.endswith(".py")]
+    files = [one for one in folder.iterdir() if one.name.endswith(".py") and one.name != "voice.py"]
+    texts = [one.read_text() for one in files]
     raised = re.findall(r"(?:Rejected|Overloaded|OutOfService)\(\s*\"(\w+)\"", "".join(texts))
     assert set(raised) == CODES
 
