@@ -182,6 +182,18 @@ async def test_live_holds_stay_and_settle_where_they_are(db, owner):
     assert await sound(owner)
 
 
+async def test_a_dry_run_counts_what_has_ended_and_nobody_swept(db, owner):
+    await person(db)
+    loser = await device(db)
+    await ledger.grant(db, account_id=loser, amount=50, key="bought")
+    await ledger.hold(db, account_id=loser, amount=120, ttl=60, cause="x", key="h")
+    assert (await link(db, dry_run=True)).moved.tokens == 30
+    await owner.execute("update kernel.clock set shift = interval '2 minutes'")
+    assert (await link(db, dry_run=True)).moved.tokens == 50  # the hold has run out
+    assert (await link(db)).moved.tokens == 50
+    assert await sound(owner)
+
+
 async def test_a_job_that_fails_after_the_link_refunds_the_survivor_once(db, owner):
     await queue.declare_kind(db, Kind("test", attempts=1))
     survivor, loser = await person(db), await device(db)

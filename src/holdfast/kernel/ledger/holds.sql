@@ -103,8 +103,9 @@ declare
     h    ledger.hold;
     done int := 0;
 begin
-    for h in select x.* from ledger.hold x
-             where x.status = 'OPEN' and x.expires_at <= moment and x.account_id = any (accounts)
+    for h in select x.* from unnest(accounts) a
+             join ledger.hold x on x.bucket = kernel.bucket_of(a) and x.account_id = a
+             where x.status = 'OPEN' and x.expires_at <= moment
              order by x.account_id, x.expires_at, x.id
     loop
         perform ledger._end_hold(h, 'EXPIRED', 0, 'sweeper', moment);

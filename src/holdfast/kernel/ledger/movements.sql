@@ -57,22 +57,25 @@ declare
     e_ord   int[]; e_balance bigint[]; e_held bigint[]; e_lots jsonb[];
     lot_ids uuid[]; lot_free bigint[];
 begin
-    perform ledger._expire_due(accounts, asset, at);
     for m in
-        select x.*, w.balance, w.held, w.seq, l.ids as lot_ids, l.free as lot_free
+        select x.*, w.balance, w.held, w.seq, l.ids as lot_ids, l.free as lot_free, l.due
         from (select u.ord::int, u.account, u.amount,
                      lag(u.account) over (order by u.account, u.ord)
                      is distinct from u.account as opens
               from unnest(accounts, amounts, codes) with ordinality
                    as u(account, amount, code, ord)
               where u.code = 'fresh') x
-        left join ledger.wallet w on x.opens and w.bucket = kernel.bucket_of(x.account)
-             and w.account_id = x.account and w.asset = asset
+        left join lateral (     -- limited: a probe each, whatever the planner believes
+            select w.balance, w.held, w.seq from ledger.wallet w
+            where x.opens and w.bucket = kernel.bucket_of(x.account)
+              and w.account_id = x.account and w.asset = asset
+            limit 1) w on true
         left join lateral (
             select array_agg(l.id order by l.priority, l.expires_at nulls last,
                              l.kind = 'bought', l.id) as ids,
                    array_agg(l.remaining - l.held order by l.priority, l.expires_at nulls last,
-                             l.kind = 'bought', l.id) as free
+                             l.kind = 'bought', l.id) as free,
+                   coalesce(bool_or(l.expires_at <= at and l.remaining > l.held), false) as due
             from ledger.lot l
             where x.opens and l.open and l.bucket = kernel.bucket_of(x.account)
               and l.account_id = x.account and l.asset = asset) l on true
@@ -81,6 +84,11 @@ begin
         if m.opens then
             balance := m.balance; held := m.held; seq := m.seq; lot := 1;
             lot_ids := m.lot_ids; lot_free := m.lot_free;
+            -- Mostly nothing is due. Without anything held there is no hold that could be.
+            if (m.due or held > 0) and ledger._expire_due(array[m.account], asset, at) > 0 then
+                select p.* into balance, held, seq, lot_ids, lot_free
+                from ledger._purse(m.account, asset) p;
+            end if;
         end if;
         frees[m.ord] := balance - held;
         codes[m.ord] := case when balance is null then 'not_found'
@@ -110,6 +118,24 @@ begin
     end if;
 end $$;
 
+-- What a locked wallet holds now, and its open lots in burning order.
+create function ledger._purse(
+    account uuid, asset text,
+    out balance bigint, out held bigint, out seq bigint, out lots uuid[], out frees bigint[])
+language plpgsql as $$
+#variable_conflict use_variable
+begin
+    select w.balance, w.held, w.seq into balance, held, seq from ledger.wallet w
+    where w.bucket = kernel.bucket_of(account) and w.account_id = account and w.asset = asset;
+    select array_agg(l.id order by l.priority, l.expires_at nulls last, l.kind = 'bought', l.id),
+           array_agg(l.remaining - l.held order by l.priority, l.expires_at nulls last,
+                     l.kind = 'bought', l.id)
+    into lots, frees
+    from ledger.lot l
+    where l.bucket = kernel.bucket_of(account) and l.account_id = account and l.asset = asset
+      and l.open;
+end $$;
+
 create function ledger._write_charges(
     accounts uuid[], asset text, amounts bigint[], ids uuid[], causes text[], request_ids text[],
     at timestamptz, ords int[], seqs bigint[], balances bigint[], helds bigint[], lots jsonb[])
@@ -130,8 +156,10 @@ returns void language plpgsql as $$
 #variable_conflict use_variable
 begin
     update ledger.wallet w set balance = x.balance, seq = x.seq
-    from unnest(accounts, balances, seqs) as x(account, balance, seq)
-    where w.bucket = kernel.bucket_of(x.account) and w.account_id = x.account and w.asset = asset;
+    from (select u.*, asset as asset       -- fenced: a constant alone may be looked up
+          from unnest(accounts, balances, seqs) as u(account, balance, seq) offset 0) x
+    where w.bucket = kernel.bucket_of(x.account) and w.account_id = x.account
+      and w.asset = x.asset;
     update ledger.lot l set remaining = l.remaining - x.taken, open = l.remaining > x.taken
     from (select u.lot, sum(u.taken) as taken
           from unnest(lots, taken) as u(lot, taken) group by u.lot) x
@@ -174,23 +202,15 @@ create function ledger._expire_due(accounts uuid[], asset text, at timestamptz)
 returns int language plpgsql as $$
 #variable_conflict use_variable
 declare
-    l     ledger.lot;
-    done  int := 0;
+    l    ledger.lot;
+    done int;
 begin
-    -- Mostly nothing is due, and this is asked before every charge: one question for both.
-    if not exists (select from ledger.hold x where x.status = 'OPEN' and x.expires_at <= at
-                   and x.account_id = any (accounts))
-       and not exists (select from ledger.lot x where x.open and x.expires_at <= at
-                       and x.remaining > x.held and x.account_id = any (accounts)) then
-        return 0;
-    end if;
     done := ledger._expire_holds(accounts, at);
     for l in
-        select x.* from ledger.lot x
-        where x.open and x.expires_at <= at and x.remaining > x.held
-          and x.asset = asset and x.account_id = any (accounts)
+        select x.* from unnest(accounts) a
+        join ledger.lot x on x.bucket = kernel.bucket_of(a) and x.account_id = a
+        where x.open and x.expires_at <= at and x.remaining > x.held and x.asset = asset
         order by x.account_id, x.expires_at, x.id
-        for update
     loop
         perform ledger._move(l.account_id, asset, kernel.new_id(l.bucket), 'expiry',
                              l.held - l.remaining, 0, 'expired',

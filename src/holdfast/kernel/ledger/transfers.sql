@@ -74,6 +74,22 @@ begin
                             moment, 'relay');
 end $$;
 
+-- How much would move now, by a look without a lock: holds and lots whose time has come, and which
+-- nobody has swept yet, count as ended. Lots of one kind may be left out.
+create function ledger._would_be_free(account uuid, but_kind text, moment timestamptz)
+returns bigint language sql stable as $$
+    select coalesce(sum(l.remaining - l.held + coalesce(due.reserved, 0)), 0)::bigint
+    from ledger.lot l
+    left join (
+        select p.key::uuid as lot, sum(p.value::bigint) as reserved
+        from ledger.hold h cross join jsonb_each_text(h.lots) p
+        where h.bucket = kernel.bucket_of(account) and h.account_id = account
+          and h.status = 'OPEN' and h.expires_at <= moment
+        group by p.key) due on due.lot = l.id
+    where l.bucket = kernel.bucket_of(account) and l.account_id = account and l.open
+      and l.kind is distinct from but_kind and coalesce(l.expires_at > moment, true)
+$$;
+
 -- Ends what these locked wallets still promise and takes what is left: their person leaves.
 create function ledger._forfeit(people uuid[], actor text, request_id text, moment timestamptz)
 returns void language plpgsql as $$

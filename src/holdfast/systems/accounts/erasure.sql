@@ -25,7 +25,9 @@ begin
         return 'not_found';
     end if;
     live := queue._lock_live(family);
-    perform 1 from accounts.account a where a.id = any (family) order by a.id for update;
+    perform 1 from unnest(family) f
+    join accounts.account a on a.bucket = kernel.bucket_of(f) and a.id = f
+    order by a.id for update of a;
     for hook in select h from accounts._hooks('_forget_person') h loop
         continue when hook like 'outbox.%';     -- follows the account's status by itself
         execute format('select %s($1, $2)', hook) using family, kernel.now();
@@ -37,7 +39,8 @@ begin
         raise exception 'a job was added to an account that is being erased'
             using errcode = '40001';
     end if;
-    update ledger.wallet w set forward_to = null where w.account_id = any (family);
+    update ledger.wallet w set forward_to = null from unnest(family) f
+    where w.bucket = kernel.bucket_of(f) and w.account_id = f;
     perform queue._close(r, 'cancel', 'cancelled', 'cancelled', null, actor, request_id, moment)
     from unnest(live) r;
     perform queue._forget_content(family);
@@ -45,11 +48,12 @@ begin
     perform accounts._forget_identities(family, moment);
     perform accounts._trace(a.id, 'erase', a.status, 'ERASED', actor, null, a.id,
                             'accounts.erased', request_id, moment)
-    from accounts.account a where a.id = any (family);
+    from unnest(family) f
+    join accounts.account a on a.bucket = kernel.bucket_of(f) and a.id = f;
     update accounts.account a
     set status = 'ERASED', alias_of = null, name = null, quiet_hours = null, locale = 'en',
         time_zone = 'UTC', role = 'user', erased_at = moment, version = a.version + 1
-    where a.id = any (family);
+    from unnest(family) f where a.bucket = kernel.bucket_of(f) and a.id = f;
     return 'ok';
 end $$;
 

@@ -153,8 +153,9 @@ declare
     second boolean;
 begin
     if not dry then
-        perform 1 from accounts.account a where a.id = any (family || survivor)
-        order by a.id for update;
+        perform 1 from unnest(family || survivor) f
+        join accounts.account a on a.bucket = kernel.bucket_of(f) and a.id = f
+        order by a.id for update of a;
         insert into ledger.wallet (bucket, account_id, asset)
         select kernel.bucket_of(survivor), survivor, w.asset from ledger.wallet w
         where w.bucket = kernel.bucket_of(loser) and w.account_id = loser on conflict do nothing;
@@ -164,9 +165,7 @@ begin
     second := accounts._had_bonus(loser) and accounts._had_bonus(survivor);
     kept := accounts._had_bonus(loser) and not second;
     if dry then
-        select coalesce(sum(l.remaining - l.held), 0) into tokens from ledger.lot l
-        where l.bucket = kernel.bucket_of(loser) and l.account_id = loser and l.open
-          and not (second and l.kind = 'welcome') and coalesce(l.expires_at > moment, true);
+        tokens := ledger._would_be_free(loser, case when second then 'welcome' end, moment);
     else
         for asset in select w.asset from ledger.wallet w
                      where w.bucket = kernel.bucket_of(loser) and w.account_id = loser loop
@@ -188,12 +187,13 @@ create function accounts._become_alias(
 returns void language plpgsql as $$
 #variable_conflict use_variable
 begin
-    update ledger.wallet w set forward_to = survivor where w.account_id = any (family);
+    update ledger.wallet w set forward_to = survivor from unnest(family) f
+    where w.bucket = kernel.bucket_of(f) and w.account_id = f;
     update accounts.account a
     set alias_of = survivor, status = 'LINKED', linked_at = coalesce(a.linked_at, moment),
         bonus_kept = case when a.id = loser then kept else a.bonus_kept end,
         version = a.version + 1
-    where a.id = any (family);
+    from unnest(family) f where a.bucket = kernel.bucket_of(f) and a.id = f;
     update accounts.account a set welcome_due = false, version = a.version + 1
     where a.bucket = kernel.bucket_of(survivor) and a.id = survivor and kept;
     perform accounts._trace(loser, 'link', 'ACTIVE', 'LINKED', survivor::text, survivor::text,
