@@ -121,6 +121,20 @@ async def test_no_hot_verb_reads_an_index_from_end_to_end(db, owner, person):
     assert {name: n for name, n in least.items() if n > 1000} == {}
 
 
+async def test_the_planner_never_sees_an_empty_queue(db, owner, person):
+    """What it saw empty it joins the wrong way round, and keeps the plan for the next burst."""
+    await _submit(db, person, 20, "few")
+    for lease in await queue.claim(db, worker="worker:a", kinds=["story"], limit=20):
+        await queue.finish(db, job_id=lease.id, token=lease.token, result={})
+    await owner.execute("vacuum analyze queue.job_ready")
+    known = await owner.execute(
+        "select reltuples from pg_class where oid = 'queue.job_ready'::regclass"
+    )
+    assert (await known.fetchone())[0] >= 256
+    assert await queue.claim(db, worker="worker:a", kinds=["story", ""], limit=20) == []
+    assert await queue.sweep(db) == []
+
+
 async def _entries_read(owner: psycopg.AsyncConnection) -> dict[str, int]:
     await owner.execute("select pg_stat_clear_snapshot()")
     return dict(

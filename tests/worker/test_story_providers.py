@@ -199,7 +199,10 @@ async def test_a_day_of_retry_after_is_ten_minutes_here(shop):
     job = await shop.buy()
     async with shop.worker():
         await shop.api.arrived()
-        waits = "select extract(epoch from run_at - clock_timestamp())::float from queue.job_ready"
+        waits = (
+            "select extract(epoch from run_at - clock_timestamp())::float from queue.job_ready"
+            " where kind <> ''"
+        )
         await until(lambda: _above(shop, waits, 500))
         assert await shop.one(waits) <= 600
         assert (await shop.until(job, "queued")).attempt == 1
@@ -218,7 +221,7 @@ async def test_a_slow_story_keeps_its_lease(shop):
     job = await shop.buy()
     async with shop.worker(provider_silence_seconds=30):
         await shop.api.arrived()
-        leased = "select due_at from queue.job_ready"
+        leased = "select due_at from queue.job_ready where kind <> ''"
         for _ in range(3):  # three leases end while the provider thinks
             end = await shop.one(leased)
             await until(lambda end=end: shop.one("select clock_timestamp() > %s", end))

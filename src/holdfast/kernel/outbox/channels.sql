@@ -102,7 +102,7 @@ begin
     where s.bucket = kernel.bucket_of(stream) and s.stream = stream
       and e.bucket = s.bucket and e.stream = s.stream and e.seq > s.done_seq;
     update outbox.stream s
-    set done_seq = s.next_seq - 1, ready_at = null, token = null, attempts = 0, blocked = false
+    set done_seq = outbox._last(s), ready_at = null, token = null, attempts = 0, blocked = false
     where s.bucket = kernel.bucket_of(stream) and s.stream = stream;
 end $$;
 
@@ -216,7 +216,7 @@ create function outbox.webhooks(before uuid default null, at_most int default 50
 returns table (id uuid, url text, topics text[], created_at timestamptz, waiting bigint,
                blocked boolean)
 language sql stable as $$
-    select w.id, w.url, w.topics, w.created_at, s.next_seq - 1 - s.done_seq, s.blocked
+    select w.id, w.url, w.topics, w.created_at, outbox._last(s) - s.done_seq, s.blocked
     from outbox.webhook w
     join outbox.stream s on s.bucket = w.bucket and s.stream = w.id
     where w.id < coalesce(webhooks.before, 'ffffffff-ffff-ffff-ffff-ffffffffffff')

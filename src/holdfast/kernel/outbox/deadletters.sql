@@ -37,7 +37,7 @@ begin
     update outbox.stream s
     set done_seq = case action when 'redrive' then s.done_seq else e.seq end, attempts = 0,
         blocked = false,
-        ready_at = case when action = 'redrive' or e.seq + 1 < s.next_seq then moment end
+        ready_at = case when action = 'redrive' or e.seq < outbox._last(s) then moment end
     where s.bucket = home and s.stream = e.stream;
     perform audit._record('effect', 'effects.' || action, array[kernel.new_id(home)],
         array[e.id], array['DEAD'], array[into_], array[actor], array[null::text],
@@ -52,7 +52,7 @@ returns table (id uuid, stream uuid, seq bigint, channel text, topic text, sourc
                attempts int, error text, at timestamptz, finished_at timestamptz, behind bigint)
 language sql stable as $$
     select e.id, e.stream, e.seq, s.channel, e.topic, coalesce(e.source, e.id), e.attempts,
-           e.error, e.at, e.finished_at, s.next_seq - 1 - e.seq
+           e.error, e.at, e.finished_at, outbox._last(s) - e.seq
     from outbox.effect e
     join outbox.stream s on s.bucket = e.bucket and s.stream = e.stream
     where e.status = 'DEAD' and e.id < coalesce(dead_letters.before,

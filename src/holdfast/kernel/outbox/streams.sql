@@ -1,9 +1,10 @@
 -- The outbox: effects leave after the commit, all of them leave, in order per stream.
 --
--- The effect row is written in the business transaction and takes its seq from the stream's row,
--- locked there. A relay leases whole streams: while it holds one, nobody else sends from it, so
--- order holds although many relays run. Delivery is at least once, with a stable id. A relay that
--- lost its lease (paused, cut off) settles nothing: its token is no longer current.
+-- The effect row is written in the business transaction and takes the seq after the stream's last,
+-- under the lock of the stream's row, which itself changes only when a relay has to look. A relay
+-- leases whole streams: while it holds one, nobody else sends from it, so order holds although many
+-- relays run. Delivery is at least once, with a stable id. A relay that lost its lease (paused, cut
+-- off) settles nothing: its token is no longer current.
 --
 -- Lock order, everywhere: stream (in id order), its timers, its effects.
 
@@ -16,35 +17,55 @@ select transitions.declare('effect', 'outbox.effect', $$
     redrive: DEAD → READY (admin)
 $$);
 
--- Appends effects to locked streams, in array order within each. A stream that is not there is a
--- defect of the caller and undoes his transaction: an effect is never lost in silence.
+-- The seq of the last effect of a stream, sent or not. Says the truth to whoever locked its row.
+create function outbox._last(s outbox.stream) returns bigint
+language plpgsql stable as $$
+begin
+    return greatest(s.done_seq, (select e.seq from outbox.effect e
+                                 where e.bucket = s.bucket and e.stream = s.stream
+                                 order by e.seq desc limit 1));
+end $$;
+
+-- Appends effects to locked streams, in array order within each; wakes those that had nothing to
+-- send. A stream that is not there is a defect of the caller and undoes his transaction: an effect
+-- is never lost in silence.
 create function outbox._append(
     streams uuid[], ids uuid[], topics text[], payloads jsonb[], request_ids text[],
     at timestamptz, valid_whiles jsonb[] default null, sources uuid[] default null)
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
-    written int;
+    appended bigint;
 begin
-    insert into outbox.effect (bucket, stream, seq, id, topic, payload, valid_while, source,
-                               request_id, at)
-    select s.bucket, s.stream,
-           s.next_seq - 1 + row_number() over (partition by x.stream order by x.ord),
-           x.id, x.topic, x.payload, x.valid_while, x.source, x.request_id, at
-    from unnest(streams, ids, topics, payloads, request_ids, valid_whiles, sources)
-         with ordinality
-         as x(stream, id, topic, payload, request_id, valid_while, source, ord)
-    join outbox.stream s on s.bucket = kernel.bucket_of(x.stream) and s.stream = x.stream;
-    get diagnostics written = row_count;
-    if written <> cardinality(streams) then
+    with placed as materialized (
+        select x.*, s.bucket, s.idle,
+               s.last + row_number() over (partition by x.stream order by x.ord) as seq
+        from unnest(streams, ids, topics, payloads, request_ids, valid_whiles, sources)
+             with ordinality
+             as x(stream, id, topic, payload, request_id, valid_while, source, ord)
+        cross join lateral (
+            select s.bucket, s.ready_at is null and not s.blocked as idle,
+                   greatest(s.done_seq, (select e.seq from outbox.effect e
+                                         where e.bucket = s.bucket and e.stream = s.stream
+                                         order by e.seq desc limit 1)) as last
+            from outbox.stream s
+            where s.bucket = kernel.bucket_of(x.stream) and s.stream = x.stream
+            limit 1) s),
+    written as (
+        insert into outbox.effect (bucket, stream, seq, id, topic, payload, valid_while, source,
+                                   request_id, at)
+        select p.bucket, p.stream, p.seq, p.id, p.topic, p.payload, p.valid_while, p.source,
+               p.request_id, at
+        from placed p),
+    woken as (
+        update outbox.stream s set ready_at = at
+        from (select distinct p.bucket, p.stream from placed p where p.idle) p
+        where s.bucket = p.bucket and s.stream = p.stream)
+    select count(*) into appended from placed;
+    if appended <> cardinality(streams) then
         raise exception 'an effect names a stream that is not there (% of % written)',
-            written, cardinality(streams) using errcode = 'KH006';
+            appended, cardinality(streams) using errcode = 'KH006';
     end if;
-    update outbox.stream s
-    set next_seq = s.next_seq + c.n,
-        ready_at = case when not s.blocked then coalesce(s.ready_at, at) end
-    from (select u, count(*) as n from unnest(streams) u group by u) c
-    where s.bucket = kernel.bucket_of(c.u) and s.stream = c.u;
 end $$;
 
 -- One effect of one stream, which need not be locked yet: the same, without what arrays cost.
@@ -53,18 +74,18 @@ create function outbox._append_one(
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
-    place bigint;
+    s outbox.stream;
 begin
-    update outbox.stream s
-    set next_seq = s.next_seq + 1,
-        ready_at = case when not s.blocked then coalesce(s.ready_at, at) end
-    where s.bucket = kernel.bucket_of(stream) and s.stream = stream
-    returning s.next_seq - 1 into place;
-    if place is null then
+    select * into s from outbox.stream x
+    where x.bucket = kernel.bucket_of(stream) and x.stream = stream for update;
+    if not found then
         raise exception 'an effect names a stream that is not there' using errcode = 'KH006';
     end if;
     insert into outbox.effect (bucket, stream, seq, id, topic, payload, request_id, at)
-    values (kernel.bucket_of(stream), stream, place, id, topic, payload, request_id, at);
+    values (s.bucket, stream, outbox._last(s) + 1, id, topic, payload, request_id, at);
+    if s.ready_at is null and not s.blocked then
+        update outbox.stream x set ready_at = at where x.bucket = s.bucket and x.stream = stream;
+    end if;
 end $$;
 
 -- Leases streams that have something to send and returns their next effects, in order. A lease is
@@ -205,8 +226,9 @@ declare
     counts    int := case outcome when 'later' then 0 else 1 end;
     to_status text := case outcome when 'delivered' then 'DELIVERED' when 'cancelled' then
                       'CANCELLED' when 'skipped' then 'SKIPPED' when 'dead' then 'DEAD' end;
+    last      bigint := outbox._last(s);
 begin
-    if upto >= s.next_seq or (outcome <> 'delivered' and upto <> s.done_seq + 1) then
+    if upto > last or (outcome <> 'delivered' and upto <> s.done_seq + 1) then
         raise exception 'effect % of stream % cannot be % while % is the last one settled',
             upto, s.stream, outcome, s.done_seq using errcode = 'KH006';
     end if;
@@ -228,28 +250,27 @@ begin
     set done_seq = case outcome when 'dead' then s.done_seq else upto end,
         attempts = 0, blocked = outcome = 'dead',
         token = case when outcome = 'dead' then null else x.token end,
-        ready_at = case when outcome = 'dead' or upto + 1 >= x.next_seq then null
+        ready_at = case when outcome = 'dead' or upto >= last then null
                         else x.ready_at end
     where x.bucket = s.bucket and x.stream = s.stream;
 end $$;
 
--- The relay is done with these streams for now: what is left in them is due at once.
+-- The relay is done with these streams for now: what is left in them is due at once. Locked first:
+-- what was appended while we waited for the lock must be seen by the statement that looks for it.
 create function outbox.release(streams uuid[], tokens uuid[])
 returns int language plpgsql as $$
 #variable_conflict use_column
 declare
-    moment   timestamptz := kernel.now();
-    m        record;
-    released int := 0;
+    moment   timestamptz;
+    released int;
 begin
-    for m in select u.stream, u.token from unnest(streams, tokens) as u(stream, token)
-             order by u.stream
-    loop
-        update outbox.stream s
-        set token = null, ready_at = case when s.done_seq + 1 < s.next_seq then moment end
-        where s.bucket = kernel.bucket_of(m.stream) and s.stream = m.stream and s.token = m.token;
-        released := released + case when found then 1 else 0 end;
-    end loop;
+    perform outbox._lock(streams, true);
+    moment := kernel.now();
+    update outbox.stream s
+    set token = null, ready_at = case when s.done_seq < outbox._last(s) then moment end
+    from unnest(streams, tokens) as u(stream, token)
+    where s.bucket = kernel.bucket_of(u.stream) and s.stream = u.stream and s.token = u.token;
+    get diagnostics released = row_count;
     return released;
 end $$;
 

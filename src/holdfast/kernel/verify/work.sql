@@ -12,7 +12,8 @@ language sql stable as $$
                     when j.status = 'processing' then r.id is null or r.token is null
                     else r.id is not null end as bad
         from (select * from queue.job j where j.bucket between first and last) j
-        full join (select * from queue.job_ready r where r.bucket between first and last) r
+        full join (select * from queue.job_ready r
+                   where r.bucket between first and last and r.kind <> '') r
         on r.bucket = j.bucket and r.id = j.id) x
 $$;
 comment on function verify._check_jobs_have_their_place is
@@ -72,9 +73,9 @@ language sql stable as $$
            min(x.stream::text) filter (where x.bad)
     from (
         select s.stream, coalesce(e.n, 0) as n,
-               coalesce(e.n, 0) <> s.next_seq - 1 or coalesce(e.top, 0) <> s.next_seq - 1
+               coalesce(e.n, 0) <> coalesce(e.top, 0) or coalesce(e.top, 0) < s.done_seq
                or coalesce(e.early, false) or coalesce(e.late, false)
-               or (s.done_seq + 1 < s.next_seq and not s.blocked and s.ready_at is null) as bad
+               or (s.done_seq < e.top and not s.blocked and s.ready_at is null) as bad
         from outbox.stream s
         left join lateral (
             select count(*) as n, max(e.seq) as top,
