@@ -106,7 +106,7 @@ class Plain:
         self.over = {d["key"] for d in self.content["days"]} <= self.finished_days
 
     def move(self, content):
-        if self.over:
+        if self.over or content == self.content:  # there already: nothing is counted again
             return
         self.content = content
         self.optional = set()

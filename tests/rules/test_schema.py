@@ -94,7 +94,7 @@ async def test_a_check_holds_the_bucket_to_the_id(owner):
             " where contype = 'c' and conrelid = %s",
             oid,
         )
-        held = any("kernel.bucket_of(" in d and "bucket" in d for (d,) in checks)
+        held = any("bucket = get_byte(uuid_send(" in d for (d,) in checks)
         if not held and name not in BY_HASH:
             wrong.append(name)
     assert wrong == []

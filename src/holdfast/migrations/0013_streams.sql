@@ -3,4 +3,3 @@
 -- open a row rewritten a thousand times is a chain of a thousand dead versions.
 
 alter table outbox.stream drop column next_seq;
-alter table outbox.stream add constraint done_is_counted check (done_seq >= 0);

@@ -88,6 +88,38 @@ begin
                         jsonb_build_object(lot, amount), moment, null, actor, reason, request_id);
 end $$;
 
+-- Wallets of new accounts, with a first grant for some of them: written at once as what the grant
+-- leaves behind. Nobody knows these accounts yet, so there is nothing to lock or to look up.
+create function ledger._open(
+    accounts uuid[], asset text, amount bigint, granted boolean[], kind text, contra text,
+    cause text, moment timestamptz)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+declare
+    seed kernel.seed := kernel.new_seed();
+begin
+    insert into ledger.wallet (bucket, account_id, asset, balance, seq)
+    select kernel.bucket_of(u.id), u.id, asset, case when u.granted then amount else 0 end,
+           case when u.granted and amount > 0 then 1 else 0 end
+    from unnest(accounts, granted) as u(id, granted);
+    if amount > 0 then
+        with lots as (
+            insert into ledger.lot (bucket, id, account_id, asset, kind, amount, remaining, cause,
+                                    at)
+            select kernel.bucket_of(u.id),
+                   kernel.nth_id(seed.high, seed.low, u.ord, kernel.bucket_of(u.id)), u.id, asset,
+                   kind, amount, amount, cause, moment
+            from unnest(accounts, granted) with ordinality as u(id, granted, ord)
+            where u.granted
+            returning lot.bucket, lot.id, lot.account_id)
+        insert into ledger.entry (bucket, account_id, asset, seq, id, kind, amount, balance_after,
+                                  held_after, contra, cause, lots, at)
+        select l.bucket, l.account_id, asset, 1, l.id, 'grant', amount, amount, 0, contra, cause,
+               jsonb_build_object(l.id, amount), moment
+        from lots l;
+    end if;
+end $$;
+
 -- Credit that was bought or given, once per key.
 create function ledger.grant(
     account uuid, amount bigint, kind text, key text, asset text default 'crystal',

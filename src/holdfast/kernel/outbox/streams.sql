@@ -17,6 +17,15 @@ select transitions.declare('effect', 'outbox.effect', $$
     redrive: DEAD → READY (admin)
 $$);
 
+-- The streams of new accounts, each read by its person until the account says otherwise.
+create function outbox._open(accounts uuid[]) returns void language plpgsql as $$
+begin
+    insert into outbox.stream (bucket, stream)
+    select kernel.bucket_of(u), u from unnest(accounts) u;
+    insert into outbox.reader (bucket, account_id, person)
+    select kernel.bucket_of(u), u, u from unnest(accounts) u;
+end $$;
+
 -- The seq of the last effect of a stream, sent or not. Says the truth to whoever locked its row.
 create function outbox._last(s outbox.stream) returns bigint
 language plpgsql stable as $$
@@ -68,24 +77,33 @@ begin
     end if;
 end $$;
 
--- One effect of one stream, which need not be locked yet: the same, without what arrays cost.
+-- One effect of a stream that tells the story of one row, which the caller has locked: the same,
+-- without what arrays cost. The stream's row need not be locked yet. Returns the seq.
 create function outbox._append_one(
     stream uuid, id uuid, topic text, payload jsonb, request_id text, at timestamptz)
-returns void language plpgsql as $$
+returns bigint language plpgsql as $$
 #variable_conflict use_variable
 declare
-    s outbox.stream;
+    home  smallint := kernel.bucket_of(stream);
+    place bigint;
+    idle  boolean;
 begin
-    select * into s from outbox.stream x
-    where x.bucket = kernel.bucket_of(stream) and x.stream = stream for update;
-    if not found then
+    with s as materialized (
+        select greatest(x.done_seq, (select e.seq from outbox.effect e
+                                     where e.bucket = home and e.stream = stream
+                                     order by e.seq desc limit 1)) + 1 as seq,
+               x.ready_at is null and not x.blocked as idle
+        from outbox.stream x where x.bucket = home and x.stream = stream for update),
+    written as (
+        insert into outbox.effect (bucket, stream, seq, id, topic, payload, request_id, at)
+        select home, stream, s.seq, id, topic, payload, request_id, at from s)
+    select s.seq, s.idle into place, idle from s;
+    if place is null then
         raise exception 'an effect names a stream that is not there' using errcode = 'KH006';
+    elsif idle then
+        update outbox.stream x set ready_at = at where x.bucket = home and x.stream = stream;
     end if;
-    insert into outbox.effect (bucket, stream, seq, id, topic, payload, request_id, at)
-    values (s.bucket, stream, outbox._last(s) + 1, id, topic, payload, request_id, at);
-    if s.ready_at is null and not s.blocked then
-        update outbox.stream x set ready_at = at where x.bucket = s.bucket and x.stream = stream;
-    end if;
+    return place;
 end $$;
 
 -- Leases streams that have something to send and returns their next effects, in order. A lease is

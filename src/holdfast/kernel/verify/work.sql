@@ -116,7 +116,7 @@ language sql stable as $$
            min(x.entity || ' ' || x.guard) filter (where t.oid is null)
     from (
         select m.entity, g.guard from transitions.machine m
-        cross join (values ('guard_start'), ('guard_move'), ('trace_raw')) as g(guard)
+        cross join (values ('guard_start'), ('guard_move')) as g(guard)
         union all
         select e.entity, g.guard from (values ('ledger.entry'), ('audit.event')) as e(entity)
         cross join (values ('append_only'), ('never_truncated')) as g(guard)) x

@@ -71,62 +71,132 @@ returns table (ord int, code text, account_id uuid, created boolean, status text
 language plpgsql as $$
 #variable_conflict use_column
 declare
-    f   record;
-    n   int;
+    f     record;
+    n     int;
+    todo  int[];        -- null: all of them
+    later int[];        -- who is new, and will be found when he has been registered
+    made  int[] := '{}';
 begin
-    for f in select * from accounts._find(kinds, subjects) loop
-        n := f.ord; created := false;
-        if f.account_id is null then
-            code := case when not may_create[n] then 'rate_limited'
-                         when kinds[n] = 'device' and secrets[n] is null and required[n]
-                         then 'device_secret_required' end;
-            if code is null then
-                created := accounts._register(kinds[n], subjects[n], names[n], secrets[n]);
-                select * into f from accounts._find(array[kinds[n]], array[subjects[n]]);
-            end if;
-        else
+    loop
+        later := '{}';
+        for f in select * from accounts._find_these(kinds, subjects, todo) loop
+            n := f.ord;
             code := null;
-        end if;
-        if code is null and kinds[n] = 'device' then
-            code := accounts._judge_device(subjects[n], secrets[n], required[n], f.secret_hash,
-                                           f.linked_at);
-        end if;
-        ord := n; code := coalesce(code, 'ok');
-        if code = 'ok' then
-            if not f.welcomed then
+            if f.account_id is null then
+                code := case when not may_create[n] then 'rate_limited'
+                             when kinds[n] = 'device' and secrets[n] is null and required[n]
+                             then 'device_secret_required' end;
+                if code is null then
+                    later := later || n;
+                    continue;
+                end if;
+            elsif kinds[n] = 'device' then
+                code := accounts._judge_device(subjects[n], secrets[n], required[n],
+                                               f.secret_hash, f.linked_at);
+            end if;
+            if code is null and not f.welcomed then
                 perform accounts._make_good(f.account_id);
                 select * into f from accounts._find(array[kinds[n]], array[subjects[n]]);
             end if;
-            if impersonators[n] is not null then
+            if code is null and impersonators[n] is not null then
                 perform accounts._trace_impersonator(f.account_id, impersonators[n], sessions[n]);
             end if;
-            account_id := f.account_id; status := f.status; role := f.role; name := f.name;
-            locale := f.locale; time_zone := f.time_zone; quiet_hours := f.quiet_hours;
-            created_at := f.created_at; balance := f.balance; held := f.held;
-            family := f.family; welcomed := f.welcomed;
-        end if;
-        return next;
+            if code is null then
+                return query select n, 'ok', f.account_id, n = any (made), f.status, f.role, f.name,
+                    f.locale, f.time_zone, f.quiet_hours, f.created_at, f.balance, f.held,
+                    f.family, f.welcomed;
+            else        -- of whom it is not, nothing is told
+                return query select n, code, null::uuid, false, null::text, null::text, null::text,
+                    null::text, null::text, null::jsonb, null::timestamptz, null::bigint,
+                    null::bigint, null::uuid[], null::boolean;
+            end if;
+        end loop;
+        exit when later = '{}';
+        made := made || accounts._register(kinds, subjects, names, secrets, later);
+        todo := later;
     end loop;
 end $$;
 
--- One identity and its account, unless somebody was faster. The account is born in the identity's
--- bucket. A person who was here before and was erased gets no second bonus.
-create function accounts._register(kind text, subject text, called text, secret bytea)
-returns boolean language plpgsql as $$
+-- Finds all, or those at the positions named.
+create function accounts._find_these(kinds text[], subjects text[], todo int[])
+returns table (ord int, account_id uuid, status text, role text, name text, locale text,
+               time_zone text, quiet_hours jsonb, created_at timestamptz, balance bigint,
+               held bigint, family uuid[], welcomed boolean, secret_hash bytea,
+               linked_at timestamptz)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    if todo is null then
+        return query select * from accounts._find(kinds, subjects);
+        return;
+    end if;
+    return query
+    select todo[f.ord], f.account_id, f.status, f.role, f.name, f.locale, f.time_zone,
+           f.quiet_hours, f.created_at, f.balance, f.held, f.family, f.welcomed, f.secret_hash,
+           f.linked_at
+    from accounts._find(array(select kinds[t.n] from unnest(todo) with ordinality t(n, o)
+                              order by t.o),
+                        array(select subjects[t.n] from unnest(todo) with ordinality t(n, o)
+                              order by t.o)) f;
+end $$;
+
+-- Registers newcomers, unless somebody was faster; returns the positions of those it made. An
+-- account is born in its identity's bucket. A person who was here before and was erased gets no
+-- second bonus. What the accounts need is there before they are: the insert trigger, which makes it
+-- for whoever inserts an account by himself, finds nothing missing.
+create function accounts._register(
+    kinds text[], subjects text[], names text[], secrets bytea[], ords int[])
+returns int[] language plpgsql as $$
 #variable_conflict use_variable
 declare
-    home  smallint := accounts._bucket(kind, subject);
-    fresh uuid := kernel.new_id(home);
+    seed   kernel.seed := kernel.new_seed();
+    moment timestamptz := kernel.now();
+    made   int[];
+    ids    uuid[];
+    due    boolean[];
 begin
-    insert into accounts.identity (bucket, kind, subject, account_id, secret_hash, created_at)
-    values (home, kind, subject, fresh, secret, kernel.now())
-    on conflict on constraint identity_pkey do nothing;
-    if not found then
-        return false;
+    with asked as materialized (
+        select distinct on (x.home, x.kind, x.subject) x.*,
+               kernel.nth_id(seed.high, seed.low, x.ord, x.home) as id
+        from (select o.ord, kinds[o.ord] as kind, subjects[o.ord] as subject,
+                     secrets[o.ord] as secret,
+                     accounts._bucket(kinds[o.ord], subjects[o.ord]) as home
+              from unnest(ords) as o(ord)) x
+        order by x.home, x.kind, x.subject, x.ord),
+    born as (
+        insert into accounts.identity (bucket, kind, subject, account_id, secret_hash, created_at)
+        select a.home, a.kind, a.subject, a.id, a.secret, moment from asked a
+        on conflict on constraint identity_pkey do nothing
+        returning identity.account_id)
+    select array_agg(a.ord), array_agg(a.id),
+           array_agg(not accounts._was_here(a.kind, a.subject))
+    into made, ids, due
+    from born b join asked a on a.id = b.account_id;
+    if made is null then
+        return '{}';
     end if;
+    perform accounts._equip(ids, due, moment);
     insert into accounts.account (bucket, id, name, welcome_due)
-    values (home, fresh, called, not accounts._was_here(kind, subject));
-    return true;
+    select kernel.bucket_of(u.id), u.id, names[u.ord], u.due
+    from unnest(ids, made, due) as u(id, ord, due);
+    return made;
+end $$;
+
+-- Wallet, stream and reader of new accounts, and the bonus of those to whom it is due. A bonus that
+-- fails aborts no sign-up: the wallets begin empty, and it is made good at the next occasion.
+create function accounts._equip(ids uuid[], due boolean[], moment timestamptz)
+returns void language plpgsql as $$
+#variable_conflict use_variable
+begin
+    perform outbox._open(ids);
+    begin
+        perform ledger._open(ids, 'crystal', kernel.setting_number('welcome_bonus'), due, 'welcome',
+                             'bonus', 'grant:welcome', moment);
+    exception when others then
+        raise warning 'welcome bonus of % accounts not paid yet: % (%)', cardinality(ids),
+            sqlerrm, sqlstate;
+        perform ledger._open(ids, 'crystal', 0, due, 'welcome', 'bonus', 'grant:welcome', moment);
+    end;
 end $$;
 
 create function accounts._hash(kind text, subject text) returns bytea
