@@ -26,12 +26,11 @@ declare
 begin
     select * into strict per_step from ledger.price p
     where p.kind = 'story' and p.since <= kernel.now() order by p.version desc limit 1;
-    select array_agg(per_step.amount * greatest(1, (u.words + per_step.per - 1) / per_step.per)
-                     order by u.ord),
+    select array_agg(per_step.amount * greatest(1, (u.words + per_step.per - 1) / per_step.per)),
            array_agg(jsonb_build_object('prompt', u.prompt, 'language', u.language,
-                                        'words', u.words) order by u.ord)
+                                        'words', u.words))
     into prices, payloads
-    from unnest(prompts, languages, words) with ordinality as u(prompt, language, words, ord);
+    from unnest(prompts, languages, words) as u(prompt, language, words);
     return query select * from queue.submit('stories.generate', accounts,
         array_fill('story'::text, array[cardinality(accounts)]), payloads, prices, keys,
         coalesce(retry_ofs, array_fill(null::uuid, array[cardinality(accounts)])), request_ids,

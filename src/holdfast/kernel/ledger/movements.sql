@@ -48,68 +48,54 @@ create function ledger._charge(
 language plpgsql as $$
 #variable_conflict use_variable
 declare
+    p       record := ledger._purses(accounts, asset, at);
     m       record;
     n       int := 0;           -- wallets touched
-    balance bigint; held bigint; seq bigint; lot int; owed bigint; part bigint;
+    w       int := 1;           -- the wallet looked at, in p
+    l       int := 1;           -- the lot, in p
+    balance bigint; seq bigint; owed bigint; part bigint;
     burned  jsonb;
+    free_in bigint[] := p.frees;
     touched uuid[]; new_balances bigint[]; new_seqs bigint[];
     t_lots  uuid[]; t_taken bigint[];
     e_ord   int[]; e_balance bigint[]; e_held bigint[]; e_lots jsonb[];
-    lot_ids uuid[]; lot_free bigint[];
 begin
     for m in
-        select x.*, w.balance, w.held, w.seq, l.ids as lot_ids, l.free as lot_free, l.due
-        from (select u.ord::int, u.account, u.amount,
-                     lag(u.account) over (order by u.account, u.ord)
-                     is distinct from u.account as opens
-              from unnest(accounts, amounts, codes) with ordinality
-                   as u(account, amount, code, ord)
-              where u.code = 'fresh') x
-        left join lateral (     -- limited: a probe each, whatever the planner believes
-            select w.balance, w.held, w.seq from ledger.wallet w
-            where x.opens and w.bucket = kernel.bucket_of(x.account)
-              and w.account_id = x.account and w.asset = asset
-            limit 1) w on true
-        left join lateral (
-            select array_agg(l.id order by l.priority, l.expires_at nulls last,
-                             l.kind = 'bought', l.id) as ids,
-                   array_agg(l.remaining - l.held order by l.priority, l.expires_at nulls last,
-                             l.kind = 'bought', l.id) as free,
-                   coalesce(bool_or(l.expires_at <= at and l.remaining > l.held), false) as due
-            from ledger.lot l
-            where x.opens and l.open and l.bucket = kernel.bucket_of(x.account)
-              and l.account_id = x.account and l.asset = asset) l on true
-        order by x.account, x.ord
+        select u.ord::int, u.account, u.amount
+        from unnest(accounts, amounts, codes) with ordinality as u(account, amount, code, ord)
+        where u.code = 'fresh'
+        order by u.account, u.ord
     loop
-        if m.opens then
-            balance := m.balance; held := m.held; seq := m.seq; lot := 1;
-            lot_ids := m.lot_ids; lot_free := m.lot_free;
-            -- Mostly nothing is due. Without anything held there is no hold that could be.
-            if (m.due or held > 0) and ledger._expire_due(array[m.account], asset, at) > 0 then
-                select p.* into balance, held, seq, lot_ids, lot_free
-                from ledger._purse(m.account, asset) p;
-            end if;
+        while p.wallets[w] < m.account loop w := w + 1; balance := null; end loop;
+        if p.wallets[w] is distinct from m.account then
+            codes[m.ord] := 'not_found';
+            continue;
         end if;
-        frees[m.ord] := balance - held;
-        codes[m.ord] := case when balance is null then 'not_found'
-                        when balance - held < m.amount then 'insufficient_tokens' else 'ok' end;
+        if balance is null then
+            balance := p.balances[w]; seq := p.seqs[w];
+            while p.owners[l] < m.account loop l := l + 1; end loop;
+        end if;
+        frees[m.ord] := balance - p.helds[w];
+        codes[m.ord] := case when balance - p.helds[w] < m.amount then 'insufficient_tokens'
+                        else 'ok' end;
         continue when codes[m.ord] <> 'ok' or m.amount = 0;
         owed := m.amount; burned := '{}';
-        while owed > 0 loop
-            part := least(lot_free[lot], owed);
+        loop
+            part := least(free_in[l], owed);
             if part > 0 then
-                burned := burned || jsonb_build_object(lot_ids[lot], -part);
-                t_lots := t_lots || lot_ids[lot]; t_taken := t_taken || part;
-                owed := owed - part; lot_free[lot] := lot_free[lot] - part;
+                burned := burned || jsonb_build_object(p.lots[l], -part);
+                t_lots := t_lots || p.lots[l]; t_taken := t_taken || part;
+                owed := owed - part; free_in[l] := free_in[l] - part;
             end if;
-            if owed > 0 then lot := lot + 1; end if;
+            exit when owed = 0;
+            l := l + 1;
         end loop;
         balance := balance - m.amount; seq := seq + 1;
         if touched[n] is distinct from m.account then n := n + 1; touched[n] := m.account; end if;
         new_balances[n] := balance; new_seqs[n] := seq;
         seqs[m.ord] := seq;
-        e_ord := e_ord || m.ord; e_balance := e_balance || balance; e_held := e_held || held;
-        e_lots := e_lots || burned;
+        e_ord := e_ord || m.ord; e_balance := e_balance || balance;
+        e_held := e_held || p.helds[w]; e_lots := e_lots || burned;
     end loop;
     if n > 0 then
         perform ledger._write_charges(accounts, asset, amounts, ids, causes, request_ids, at,
@@ -118,22 +104,42 @@ begin
     end if;
 end $$;
 
--- What a locked wallet holds now, and its open lots in burning order.
-create function ledger._purse(
-    account uuid, asset text,
-    out balance bigint, out held bigint, out seq bigint, out lots uuid[], out frees bigint[])
+-- What locked wallets hold now, by account: wallets with their figures, and their open lots, each
+-- owner's in burning order. What is due expires first. Mostly nothing is; without anything held
+-- there is no hold that could be. The offsets keep each look a probe, whatever the planner thinks.
+create function ledger._purses(
+    accounts uuid[], asset text, at timestamptz,
+    out wallets uuid[], out balances bigint[], out helds bigint[], out seqs bigint[],
+    out owners uuid[], out lots uuid[], out frees bigint[])
 language plpgsql as $$
 #variable_conflict use_variable
+declare
+    distinct_ones uuid[] := array(select distinct u from unnest(accounts) u order by u);
+    due           boolean;
 begin
-    select w.balance, w.held, w.seq into balance, held, seq from ledger.wallet w
-    where w.bucket = kernel.bucket_of(account) and w.account_id = account and w.asset = asset;
-    select array_agg(l.id order by l.priority, l.expires_at nulls last, l.kind = 'bought', l.id),
-           array_agg(l.remaining - l.held order by l.priority, l.expires_at nulls last,
-                     l.kind = 'bought', l.id)
-    into lots, frees
-    from ledger.lot l
-    where l.bucket = kernel.bucket_of(account) and l.account_id = account and l.asset = asset
-      and l.open;
+    for look in 1..2 loop
+        select array_agg(w.account_id), array_agg(w.balance), array_agg(w.held), array_agg(w.seq)
+        into wallets, balances, helds, seqs
+        from unnest(distinct_ones) u
+        cross join lateral (
+            select x.account_id, x.balance, x.held, x.seq from ledger.wallet x
+            where x.bucket = kernel.bucket_of(u) and x.account_id = u and x.asset = asset
+            offset 0) w;
+        select array_agg(l.account_id), array_agg(l.id), array_agg(l.free), bool_or(l.due)
+        into owners, lots, frees, due
+        from (select y.account_id, y.id, y.remaining - y.held as free,
+                     y.expires_at <= at and y.remaining > y.held as due
+              from unnest(distinct_ones) u
+              cross join lateral (
+                  select * from ledger.lot x
+                  where x.bucket = kernel.bucket_of(u) and x.account_id = u and x.asset = asset
+                    and x.open
+                  offset 0) y
+              order by y.account_id, y.priority, y.expires_at nulls last, y.kind = 'bought',
+                       y.id) l;
+        exit when due is not true and 0 = all (helds);
+        exit when look = 2 or ledger._expire_due(distinct_ones, asset, at) = 0;
+    end loop;
 end $$;
 
 create function ledger._write_charges(

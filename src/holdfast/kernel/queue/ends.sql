@@ -20,10 +20,11 @@ begin
     if cardinality(held.ords) > 0 then
         foreach o in array held.ords loop codes[o] := 'ok'; end loop;
         update queue.job j
-        set status = 'completed', result = results[x.o], token = tokens[x.o],
-            finished_at = moment, version = j.version + 1
-        from unnest(held.ords) x(o)
-        where j.bucket = kernel.bucket_of(jobs[x.o]) and j.id = jobs[x.o];
+        set status = 'completed', result = u.result, token = u.token, finished_at = moment,
+            version = j.version + 1
+        from unnest(jobs, tokens, results) with ordinality as u(job, token, result, ord)
+        where j.bucket = kernel.bucket_of(u.job) and j.id = u.job
+          and (cardinality(held.ords) = cardinality(jobs) or u.ord = any (held.ords));
         perform queue._after_finish(held.ids, held.accounts, held.kinds, held.workers, moment);
     end if;
     return query
@@ -56,32 +57,30 @@ language plpgsql as $$
 #variable_conflict use_variable
 declare
     locked uuid[];
-    all_of boolean;     -- nobody was passed over: spares comparing each with each
 begin
+    -- The token is judged again on the row as it is when the lock is got.
     if wait then
-        select array_agg(t.id) into locked from (
-            select r.id from unnest(jobs) u(job)
-            join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
-            order by r.id for update of r) t;
+        select array_agg(t.ord), array_agg(t.id), array_agg(t.account_id), array_agg(t.kind),
+               array_agg(t.worker)
+        into ords, ids, accounts, kinds, workers
+        from (select u.ord::int, r.id, r.account_id, r.kind, r.worker
+              from unnest(jobs, tokens) with ordinality as u(job, token, ord)
+              join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
+                   and r.token = u.token and (money or not r.metered)
+              order by r.id for update of r) t;
     else
-        select array_agg(t.id) into locked from (
-            select r.id from unnest(jobs) u(job)
-            join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
-            order by r.id for update of r skip locked) t;
+        select array_agg(t.ord), array_agg(t.id), array_agg(t.account_id), array_agg(t.kind),
+               array_agg(t.worker)
+        into ords, ids, accounts, kinds, workers
+        from (select u.ord::int, r.id, r.account_id, r.kind, r.worker
+              from unnest(jobs, tokens) with ordinality as u(job, token, ord)
+              join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
+                   and r.token = u.token and (money or not r.metered)
+              order by r.id for update of r skip locked) t;
     end if;
-    all_of := cardinality(locked) = cardinality(jobs);
-    select coalesce(array_agg(x.ord order by x.ord) filter (where not x.locked), '{}'),
-           coalesce(array_agg(x.ord order by x.ord) filter (where x.locked), '{}'),
-           array_agg(x.id order by x.ord) filter (where x.locked),
-           array_agg(x.account_id order by x.ord) filter (where x.locked),
-           array_agg(x.kind order by x.ord) filter (where x.locked),
-           array_agg(x.worker order by x.ord) filter (where x.locked)
-    into busy, ords, ids, accounts, kinds, workers
-    from (select u.ord::int, r.id, r.account_id, r.kind, r.worker,
-                 all_of or r.id = any (locked) as locked
-          from unnest(jobs, tokens) with ordinality as u(job, token, ord)
-          join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
-               and r.token = u.token and (money or not r.metered)) x;
+    ords := coalesce(ords, '{}');
+    busy := case when wait or cardinality(ords) = cardinality(jobs) then '{}'
+            else queue._passed_over(jobs, tokens, ords, money) end;
     locked := case when money then ledger._lock(accounts, wait)
               else outbox._lock(accounts, wait) end;
     if cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
@@ -98,6 +97,18 @@ begin
           from unnest(ords, ids, accounts, kinds, workers) as u(o, id, account, kind, worker)) x;
 end $$;
 
+-- Members whose lease is current and was not locked: it is held by somebody's open transaction.
+create function queue._passed_over(jobs uuid[], tokens uuid[], locked int[], money boolean)
+returns int[] language plpgsql as $$
+begin
+    return array(
+        select u.ord::int from unnest(jobs, tokens) with ordinality as u(job, token, ord)
+        join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
+             and r.token = u.token and (money or not r.metered)
+        where not u.ord = any (locked)
+        order by u.ord);
+end $$;
+
 create function queue._after_finish(
     ids uuid[], accounts uuid[], kinds text[], workers text[], moment timestamptz)
 returns void language plpgsql as $$
@@ -111,10 +122,10 @@ begin
     where r.bucket = kernel.bucket_of(i) and r.id = i;
     delete from queue.job_chunk c using unnest(ids) i
     where c.bucket = kernel.bucket_of(i) and c.job_id = i;
-    select array_agg(kernel.nth_id(seed.high, seed.low, n, kernel.bucket_of(i)) order by n),
-           array_agg(jsonb_build_object('job', i, 'kind', kinds[n]) order by n)
+    select array_agg(kernel.nth_id(seed.high, seed.low, u.n, kernel.bucket_of(u.i))),
+           array_agg(jsonb_build_object('job', u.i, 'kind', u.kind))
     into events, payloads
-    from unnest(ids) with ordinality as u(i, n);
+    from unnest(ids, kinds) with ordinality as u(i, kind, n);
     insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status,
                              actor, at)
     select kernel.bucket_of(x.id), x.id, x.event, 'job', 'queue.finish', 'processing',

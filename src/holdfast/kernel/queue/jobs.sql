@@ -88,18 +88,19 @@ language plpgsql as $$
 declare
     seed kernel.seed := kernel.new_seed();
 begin
-    select array_agg(x.id order by x.ord), array_agg(x.event order by x.ord),
-           array_agg('job:' || x.id order by x.ord), array_agg(x.print order by x.ord),
-           array_agg(jsonb_build_object('job', x.id, 'kind', x.kind, 'charged', x.price)
-                     order by x.ord)
+    -- unnest gives its rows in order, and aggregates take them as they come: nothing is sorted. The
+    -- offset keeps each id from being made once a use.
+    select array_agg(x.id), array_agg(x.event), array_agg('job:' || x.id), array_agg(x.print),
+           array_agg(jsonb_build_object('job', x.id, 'kind', x.kind, 'charged', x.price))
     into ids, events, causes, prints, effects
-    from (select u.ord, u.kind, u.price,
+    from (select u.kind, u.price,
                  idempotency._fingerprint(concat_ws(' ', u.kind, u.payload, u.retry_of)) as print,
                  kernel.nth_id(seed.high, seed.low, 2 * u.ord, kernel.bucket_of(u.account)) as id,
                  kernel.nth_id(seed.high, seed.low, 2 * u.ord + 1, kernel.bucket_of(u.account))
                  as event
           from unnest(accounts, kinds, payloads, prices, retry_ofs) with ordinality
-               as u(account, kind, payload, price, retry_of, ord)) x;
+               as u(account, kind, payload, price, retry_of, ord)
+          offset 0) x;
 end $$;
 
 -- A new job for one that failed or was cancelled, charged anew (`cost`; null: what the old one
@@ -145,11 +146,12 @@ declare
     enqueued int;
 begin
     with m as materialized (
-        select u.*, kernel.bucket_of(u.id) as bucket
+        select u.*, kernel.bucket_of(u.id) as bucket, k.attempts, k.queue_deadline_seconds
         from unnest(ids, events, accounts, kinds, payloads, prices, keys, prints, retry_ofs,
                     request_ids, seqs, codes)
              as u(id, event, account, kind, payload, price, key, print, retry_of, request_id, seq,
                   code)
+        join queue.kind k on k.kind = u.kind
         where u.code = 'ok'),
     bound as (
         insert into idempotency.key (bucket, account_id, verb, key, fingerprint, result_id, at)
@@ -162,13 +164,13 @@ begin
     made as (
         insert into queue.job (bucket, id, account_id, kind, payload, asset, price, charge_seq,
                                attempts, retry_of, request_id, created_at)
-        select m.bucket, m.id, m.account, m.kind, m.payload, asset, m.price, m.seq, k.attempts,
+        select m.bucket, m.id, m.account, m.kind, m.payload, asset, m.price, m.seq, m.attempts,
                m.retry_of, m.request_id, moment
-        from m join queue.kind k on k.kind = m.kind)
+        from m)
     insert into queue.job_ready (bucket, id, account_id, kind, run_at, due_at)
     select m.bucket, m.id, m.account, m.kind, moment,
-           moment + make_interval(secs => k.queue_deadline_seconds)
-    from m join queue.kind k on k.kind = m.kind;
+           moment + make_interval(secs => m.queue_deadline_seconds)
+    from m;
     get diagnostics enqueued = row_count;
     if enqueued <> (select count(*) from unnest(codes) c where c = 'ok') then
         perform queue._require_kinds(kinds);

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from holdfast.errors import refusal
@@ -12,8 +12,7 @@ from holdfast.postgres.call import call, call_one
 from holdfast.postgres.pool import Handle
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """One claimed job. Whoever holds the current `token` may write; nobody else.
 
     `metered`: it is priced by use; finish it by `settle`, with what was used of `price`.
@@ -97,7 +96,7 @@ async def claim(
             "say_idle": say_idle,
         },
     )
-    leases = [Lease(**row) for row in rows]
+    leases = [Lease(*[row[name] for name in Lease._fields]) for row in rows]
     marks.advance(leases)
     return leases
 
