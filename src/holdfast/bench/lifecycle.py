@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -59,16 +59,16 @@ async def prepare(ground: Ground, db: Database, jobs: int) -> list[UUID]:
 
 
 async def enqueue(db: Database, payers: list[UUID], jobs: int, tell: Tell | None = None) -> float:
-    """Charge for and enqueue `jobs` in arrays; returns seconds."""
+    """Charge for and enqueue `jobs` in arrays; returns seconds. Each sender has its own people."""
     left = [jobs]
 
-    async def sender() -> None:
+    async def sender(mine: list[UUID]) -> None:
+        people = cycle(mine)
         async with db.connection() as connection:
             while left[0] > 0:
                 size = min(BATCH, left[0])
                 left[0] -= size
-                start = left[0] % len(payers)
-                members = [_member(payers[(start + n) % len(payers)]) for n in range(size)]
+                members = [_member(next(people)) for _ in range(size)]
                 rows = await call(
                     connection,
                     stories.GENERATE.sql,
@@ -79,7 +79,7 @@ async def enqueue(db: Database, payers: list[UUID], jobs: int, tell: Tell | None
                     tell(size)
 
     began = time.perf_counter()
-    await asyncio.gather(*(sender() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(sender(payers[n::CONNECTIONS]) for n in range(CONNECTIONS)))
     return time.perf_counter() - began
 
 
