@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from holdfast.errors import BrokenPromise, EffectNotDead, NotFound
-from holdfast.kernel import outbox
+from holdfast.kernel import ledger, outbox, queue
 from holdfast.kernel.outbox import Settlement
 
 
@@ -66,6 +66,36 @@ async def test_leased_in_order_by_one_relay_at_a_time(db, owner, person):
     assert await tell(db, got[2], "delivered") == ["ok"]
     assert await outbox.release(db, [(person, got[0].token)]) == 1
     assert [e.topic for e in await take(db, person)] == ["d"]
+
+
+async def test_whoever_has_something_to_say_wakes_a_stream_that_had_said_all(db, owner, person):
+    await queue.declare_kind(db, queue.Kind("story", backoff=0.0))
+    await ledger.grant(db, account_id=person, amount=100, key="g")
+
+    async def said(*topics):
+        got = await take(db, person)
+        assert [e.topic for e in got] == [*topics]
+        assert await tell(db, got[-1], "delivered") == ["ok"]
+        assert await outbox.release(db, [(person, got[0].token)]) == 1
+        assert await take(db, person) == [], "nothing is left"
+
+    jobs = [
+        {"account_id": person, "kind": "story", "payload": {}, "price": price, "key": f"k{price}"}
+        for price in (1, 2, 10**9, 3, 4)
+    ]
+    await queue.submit(db, jobs)  # the third is refused
+    await said(*["jobs.queued"] * 4)
+    await queue.submit(db, jobs[2:3])
+    assert await take(db, person) == [], "a refusal wakes nobody"
+    done, failed, off = await queue.claim(db, worker="worker:a", kinds=["story"], limit=3)
+    await queue.finish(db, job_id=done.id, token=done.token, result={})
+    await said("jobs.completed")
+    await queue.fail(db, job_id=failed.id, token=failed.token, code="x", permanent=True)
+    await said("jobs.failed")
+    await queue.cancel(db, job_id=off.id, owners=[person], actor=str(person))
+    await said("jobs.cancelled")
+    await ledger.hold(db, account_id=person, amount=1, ttl=60, cause="x", key="h")
+    await said("holds.open")
 
 
 async def test_a_lost_lease_settles_nothing(db, owner, person):

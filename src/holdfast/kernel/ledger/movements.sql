@@ -14,28 +14,41 @@
 -- With wait = false, members held by somebody's open transaction are left out.
 create function ledger._lock(accounts uuid[], wait boolean)
 returns uuid[] language plpgsql as $$
+begin
+    return (ledger._lock_idle(accounts, wait)).locked;
+end $$;
+
+-- The same, and whose streams have nothing to send.
+create function ledger._lock_idle(
+    accounts uuid[], wait boolean, out locked uuid[], out idle uuid[])
+language plpgsql as $$
 #variable_conflict use_variable
-declare
-    locked uuid[];
 begin
     if wait then
-        select array_agg(distinct t.account_id) into locked from (
-            select w.account_id
+        select array_agg(distinct t.account_id),
+               array_agg(distinct t.account_id) filter (where t.idle)
+        into locked, idle
+        from (
+            select w.account_id, s.ready_at is null and not s.blocked as idle
             from (select distinct a from unnest(accounts) a) x
             join ledger.wallet w on w.bucket = kernel.bucket_of(x.a) and w.account_id = x.a
             join outbox.stream s on s.bucket = w.bucket and s.stream = w.account_id
             order by w.account_id, w.asset
             for update of w, s) t;
     else
-        select array_agg(distinct t.account_id) into locked from (
-            select w.account_id
+        select array_agg(distinct t.account_id),
+               array_agg(distinct t.account_id) filter (where t.idle)
+        into locked, idle
+        from (
+            select w.account_id, s.ready_at is null and not s.blocked as idle
             from (select distinct a from unnest(accounts) a) x
             join ledger.wallet w on w.bucket = kernel.bucket_of(x.a) and w.account_id = x.a
             join outbox.stream s on s.bucket = w.bucket and s.stream = w.account_id
             order by w.account_id, w.asset
             for update of w, s skip locked) t;
     end if;
-    return coalesce(locked, '{}');
+    locked := coalesce(locked, '{}');
+    idle := coalesce(idle, '{}');
 end $$;
 
 -- Charges the members whose code is 'fresh', those of one wallet in the order in which they asked.

@@ -27,53 +27,58 @@ begin
 end $$;
 
 -- The seq of the last effect of a stream, sent or not. Says the truth to whoever locked its row.
+-- Whatever may be forgotten of a stream one day, its last effect may not.
 create function outbox._last(s outbox.stream) returns bigint
 language plpgsql stable as $$
 begin
-    return greatest(s.done_seq, (select e.seq from outbox.effect e
-                                 where e.bucket = s.bucket and e.stream = s.stream
-                                 order by e.seq desc limit 1));
+    return coalesce((select e.seq from outbox.effect e
+                     where e.bucket = s.bucket and e.stream = s.stream
+                     order by e.seq desc limit 1), 0);
 end $$;
 
 -- Appends effects to locked streams, in array order within each; wakes those that had nothing to
--- send. A stream that is not there is a defect of the caller and undoes his transaction: an effect
--- is never lost in silence.
+-- send. Whoever locked them may have seen which those are (`idle`), and that all are there; else it
+-- is asked here. A stream that is not there is a defect of the caller and undoes his transaction:
+-- an effect is never lost in silence.
 create function outbox._append(
     streams uuid[], ids uuid[], topics text[], payloads jsonb[], request_ids text[],
-    at timestamptz, valid_whiles jsonb[] default null, sources uuid[] default null)
+    at timestamptz, valid_whiles jsonb[] default null, sources uuid[] default null,
+    idle uuid[] default null)
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
-    appended bigint;
+    there uuid[];
 begin
-    with placed as materialized (
-        select x.*, s.bucket, s.idle,
-               s.last + row_number() over (partition by x.stream order by x.ord) as seq
-        from unnest(streams, ids, topics, payloads, request_ids, valid_whiles, sources)
-             with ordinality
-             as x(stream, id, topic, payload, request_id, valid_while, source, ord)
+    if idle is null then
+        select array_agg(s.stream), coalesce(array_agg(s.stream) filter (
+            where s.ready_at is null and not s.blocked), '{}')
+        into there, idle
+        from (select distinct u from unnest(streams) u) u
         cross join lateral (
-            select s.bucket, s.ready_at is null and not s.blocked as idle,
-                   greatest(s.done_seq, (select e.seq from outbox.effect e
-                                         where e.bucket = s.bucket and e.stream = s.stream
-                                         order by e.seq desc limit 1)) as last
-            from outbox.stream s
-            where s.bucket = kernel.bucket_of(x.stream) and s.stream = x.stream
-            limit 1) s),
-    written as (
-        insert into outbox.effect (bucket, stream, seq, id, topic, payload, valid_while, source,
-                                   request_id, at)
-        select p.bucket, p.stream, p.seq, p.id, p.topic, p.payload, p.valid_while, p.source,
-               p.request_id, at
-        from placed p),
-    woken as (
+            select * from outbox.stream x
+            where x.bucket = kernel.bucket_of(u.u) and x.stream = u.u limit 1) s;
+        if cardinality(there) is distinct from (select count(distinct u) from unnest(streams) u)
+        then
+            raise exception 'an effect names a stream that is not there (% of % are)',
+                coalesce(cardinality(there), 0), cardinality(streams) using errcode = 'KH006';
+        end if;
+    end if;
+    insert into outbox.effect (bucket, stream, seq, id, topic, payload, valid_while, source,
+                               request_id, at)
+    select x.home, x.stream, x.last + row_number() over (partition by x.stream order by x.ord),
+           x.id, x.topic, x.payload, x.valid_while, x.source, x.request_id, at
+    from (select u.*, kernel.bucket_of(u.stream) as home,
+                 coalesce((select e.seq from outbox.effect e
+                           where e.bucket = kernel.bucket_of(u.stream) and e.stream = u.stream
+                           order by e.seq desc limit 1), 0) as last
+          from unnest(streams, ids, topics, payloads, request_ids, valid_whiles, sources)
+               with ordinality
+               as u(stream, id, topic, payload, request_id, valid_while, source, ord)
+          offset 0) x;
+    if idle <> '{}' then
         update outbox.stream s set ready_at = at
-        from (select distinct p.bucket, p.stream from placed p where p.idle) p
-        where s.bucket = p.bucket and s.stream = p.stream)
-    select count(*) into appended from placed;
-    if appended <> cardinality(streams) then
-        raise exception 'an effect names a stream that is not there (% of % written)',
-            appended, cardinality(streams) using errcode = 'KH006';
+        from (select u from unnest(streams) u intersect select i from unnest(idle) i) w
+        where s.bucket = kernel.bucket_of(w.u) and s.stream = w.u and s.ready_at is null;
     end if;
 end $$;
 
@@ -89,9 +94,9 @@ declare
     idle  boolean;
 begin
     with s as materialized (
-        select greatest(x.done_seq, (select e.seq from outbox.effect e
-                                     where e.bucket = home and e.stream = stream
-                                     order by e.seq desc limit 1)) + 1 as seq,
+        select coalesce((select e.seq from outbox.effect e
+                         where e.bucket = home and e.stream = stream
+                         order by e.seq desc limit 1), 0) + 1 as seq,
                x.ready_at is null and not x.blocked as idle
         from outbox.stream x where x.bucket = home and x.stream = stream for update),
     written as (
@@ -295,20 +300,31 @@ end $$;
 -- Locks streams in id order; returns who was locked.
 create function outbox._lock(streams uuid[], wait boolean)
 returns uuid[] language plpgsql as $$
+begin
+    return (outbox._lock_idle(streams, wait)).locked;
+end $$;
+
+-- The same, and which of them have nothing to send.
+create function outbox._lock_idle(
+    streams uuid[], wait boolean, out locked uuid[], out idle uuid[])
+language plpgsql as $$
 #variable_conflict use_variable
-declare
-    locked uuid[];
 begin
     if wait then
-        select array_agg(t.stream) into locked from (
-            select s.stream from (select distinct u from unnest(streams) u) x
+        select array_agg(t.stream), array_agg(t.stream) filter (where t.idle) into locked, idle
+        from (
+            select s.stream, s.ready_at is null and not s.blocked as idle
+            from (select distinct u from unnest(streams) u) x
             join outbox.stream s on s.bucket = kernel.bucket_of(x.u) and s.stream = x.u
             order by s.stream for update of s) t;
     else
-        select array_agg(t.stream) into locked from (
-            select s.stream from (select distinct u from unnest(streams) u) x
+        select array_agg(t.stream), array_agg(t.stream) filter (where t.idle) into locked, idle
+        from (
+            select s.stream, s.ready_at is null and not s.blocked as idle
+            from (select distinct u from unnest(streams) u) x
             join outbox.stream s on s.bucket = kernel.bucket_of(x.u) and s.stream = x.u
             order by s.stream for update of s skip locked) t;
     end if;
-    return coalesce(locked, '{}');
+    locked := coalesce(locked, '{}');
+    idle := coalesce(idle, '{}');
 end $$;

@@ -25,7 +25,8 @@ begin
         from unnest(jobs, tokens, results) with ordinality as u(job, token, result, ord)
         where j.bucket = kernel.bucket_of(u.job) and j.id = u.job
           and (cardinality(held.ords) = cardinality(jobs) or u.ord = any (held.ords));
-        perform queue._after_finish(held.ids, held.accounts, held.kinds, held.workers, moment);
+        perform queue._after_finish(held.ids, held.accounts, held.kinds, held.workers, held.idle,
+                                    moment);
     end if;
     return query
     select u.ord::int, coalesce(u.code, l.code, 'not_found'),
@@ -48,15 +49,17 @@ select kernel.plan_by_index('queue.finish');
 
 -- Locks the leases that are still held, then their people's streams (and wallets, first, when
 -- money may move; jobs priced by use are left out when it may not). ords: positions that may
--- proceed; busy: held by somebody's open transaction (only with wait = false).
+-- proceed; busy: held by somebody's open transaction (only with wait = false); idle: streams with
+-- nothing to send.
 create function queue._hold_leases(
     jobs uuid[], tokens uuid[], money boolean, wait boolean,
     out ords int[], out busy int[], out ids uuid[], out accounts uuid[],
-    out kinds text[], out workers text[])
+    out kinds text[], out workers text[], out idle uuid[])
 language plpgsql as $$
 #variable_conflict use_variable
 declare
     locked uuid[];
+    seen   record;
 begin
     -- The token is judged again on the row as it is when the lock is got.
     if wait then
@@ -81,8 +84,12 @@ begin
     ords := coalesce(ords, '{}');
     busy := case when wait or cardinality(ords) = cardinality(jobs) then '{}'
             else queue._passed_over(jobs, tokens, ords, money) end;
-    locked := case when money then ledger._lock(accounts, wait)
-              else outbox._lock(accounts, wait) end;
+    if money then
+        seen := ledger._lock_idle(accounts, wait);
+    else
+        seen := outbox._lock_idle(accounts, wait);
+    end if;
+    locked := seen.locked; idle := seen.idle;
     if cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
         return;
     end if;
@@ -110,7 +117,7 @@ begin
 end $$;
 
 create function queue._after_finish(
-    ids uuid[], accounts uuid[], kinds text[], workers text[], moment timestamptz)
+    ids uuid[], accounts uuid[], kinds text[], workers text[], idle uuid[], moment timestamptz)
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
@@ -133,7 +140,7 @@ begin
     from unnest(ids, events, workers) as x(id, event, worker);
     perform outbox._append(accounts, events, array_fill('jobs.completed'::text,
         array[cardinality(ids)]), payloads, array_fill(null::text, array[cardinality(ids)]),
-        moment);
+        moment, idle => idle);
     -- A finished job proves that the provider is back.
     update queue.kind k set paused_until = null, pause_reason = null
     where k.pause_reason is not null and k.kind = any (kinds);

@@ -48,7 +48,7 @@ returns table (ord int, code text, job_id uuid, price bigint, needed bigint, ava
 language plpgsql as $$
 #variable_conflict use_variable
 declare
-    locked  uuid[] := ledger._lock(accounts, wait);
+    held    record := ledger._lock_idle(accounts, wait);
     moment  timestamptz := kernel.now();
     made    record;
     judged  record;
@@ -57,13 +57,13 @@ begin
     made := queue._prepare(accounts, kinds, payloads, prices, retry_ofs);
     judged := idempotency._judge(accounts, verb, keys, made.prints);
     charged := ledger._charge(accounts, asset, prices, made.ids, made.causes, request_ids, moment,
-                              ledger._unlocked(accounts, locked, judged.standings));
+                              ledger._unlocked(accounts, held.locked, judged.standings));
     if 'ok' = any (charged.codes) then
         perform queue._enqueue(verb, made.ids, made.events, accounts, kinds, payloads, prices,
                                keys, made.prints, retry_ofs, request_ids, asset, charged.seqs,
                                charged.codes, moment);
         perform queue._announce(accounts, made.events, 'jobs.queued', made.effects, request_ids,
-                                charged.codes, moment);
+                                charged.codes, held.idle, moment);
         perform queue._wake();
     end if;
     return query
@@ -192,7 +192,7 @@ end $$;
 -- The effects of the members that passed.
 create function queue._announce(
     accounts uuid[], events uuid[], topic text, effects jsonb[], request_ids text[],
-    codes text[], moment timestamptz)
+    codes text[], idle uuid[], moment timestamptz)
 returns void language plpgsql as $$
 #variable_conflict use_variable
 begin
@@ -206,7 +206,7 @@ begin
     end if;
     perform outbox._append(accounts, events,
                            array_fill(topic, array[cardinality(accounts)]), effects, request_ids,
-                           moment);
+                           moment, idle => idle);
 end $$;
 
 -- One NOTIFY for all who said that they wait; none when nobody does.
