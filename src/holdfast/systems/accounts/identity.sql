@@ -101,20 +101,30 @@ begin
             if code is null and impersonators[n] is not null then
                 perform accounts._trace_impersonator(f.account_id, impersonators[n], sessions[n]);
             end if;
-            if code is null then
-                return query select n, 'ok', f.account_id, n = any (made), f.status, f.role, f.name,
-                    f.locale, f.time_zone, f.quiet_hours, f.created_at, f.balance, f.held,
-                    f.family, f.welcomed;
-            else        -- of whom it is not, nothing is told
-                return query select n, code, null::uuid, false, null::text, null::text, null::text,
-                    null::text, null::text, null::jsonb, null::timestamptz, null::bigint,
-                    null::bigint, null::uuid[], null::boolean;
+            ord := n; created := n = any (made);
+            if code is not null then        -- of whom it is not, nothing is told
+                f := accounts._nobody();
             end if;
+            code := coalesce(code, 'ok');
+            account_id := f.account_id; status := f.status; role := f.role; name := f.name;
+            locale := f.locale; time_zone := f.time_zone; quiet_hours := f.quiet_hours;
+            created_at := f.created_at; balance := f.balance; held := f.held;
+            family := f.family; welcomed := f.welcomed;
+            return next;
         end loop;
         exit when later = '{}';
         made := made || accounts._register(kinds, subjects, names, secrets, later);
         todo := later;
     end loop;
+end $$;
+
+-- A row of _find with nothing in it.
+create function accounts._nobody(
+    out ord int, out account_id uuid, out status text, out role text, out name text,
+    out locale text, out time_zone text, out quiet_hours jsonb, out created_at timestamptz,
+    out balance bigint, out held bigint, out family uuid[], out welcomed boolean)
+language plpgsql immutable as $$
+begin
 end $$;
 
 -- Finds all, or those at the positions named.
@@ -151,6 +161,7 @@ returns int[] language plpgsql as $$
 declare
     seed   kernel.seed := kernel.new_seed();
     moment timestamptz := kernel.now();
+    key    bytea := (select k.key from accounts._key k);
     made   int[];
     ids    uuid[];
     due    boolean[];
@@ -169,7 +180,8 @@ begin
         on conflict on constraint identity_pkey do nothing
         returning identity.account_id)
     select array_agg(a.ord), array_agg(a.id),
-           array_agg(not accounts._was_here(a.kind, a.subject))
+           array_agg(not exists (select from accounts.past_person p where p.bucket = a.home
+                                 and p.hash = accounts._hash_by(key, a.kind, a.subject)))
     into made, ids, due
     from born b join asked a on a.id = b.account_id;
     if made is null then
@@ -204,8 +216,12 @@ language plpgsql stable as $$
 declare
     key bytea := (select k.key from accounts._key k);
 begin
-    return sha256(key || sha256(key || convert_to(kind || ':' || subject, 'UTF8')));
+    return accounts._hash_by(key, kind, subject);
 end $$;
+
+create function accounts._hash_by(key bytea, kind text, subject text) returns bytea
+language sql stable parallel safe
+return sha256(key || sha256(key || convert_to(kind || ':' || subject, 'UTF8')));
 
 create function accounts._was_here(kind text, subject text) returns boolean
 language plpgsql as $$
