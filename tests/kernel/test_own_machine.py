@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from holdfast.errors import Internal
-from holdfast.kernel import transitions
+from holdfast.kernel import transitions, verify
 
 EDGES = """
     PACKED, SENT, DELIVERED, LOST
@@ -42,6 +42,16 @@ async def test_declared_moves_pass_and_leave_a_trace(db, app_url, parcel):
         with pytest.raises(psycopg.DatabaseError) as refused:
             await app.execute("insert into shop.parcel (status) values ('SENT')")
         assert refused.value.sqlstate == "KH003"
+
+
+async def test_without_its_trace_verify_says_so(db, owner, parcel):
+    async def standing():
+        [found] = [i for i in await verify.run(db) if i.name == "guards_stand"]
+        return found.violations, found.example
+
+    assert (await standing())[0] == 0
+    await owner.execute("alter table shop.parcel disable trigger trace_raw")
+    assert await standing() == (1, "shop.parcel trace_raw")
 
 
 async def test_it_stands_in_the_catalogue_with_its_picture(db, parcel):
