@@ -83,15 +83,14 @@ begin
 end $$;
 
 -- One effect of a stream that tells the story of one row, which the caller has locked: the same,
--- without what arrays cost. The stream's row need not be locked yet. Returns the seq.
+-- without what arrays cost. The stream's row need not be locked yet.
 create function outbox._append_one(
     stream uuid, id uuid, topic text, payload jsonb, request_id text, at timestamptz)
-returns bigint language plpgsql as $$
+returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
-    home  smallint := kernel.bucket_of(stream);
-    place bigint;
-    idle  boolean;
+    home smallint := kernel.bucket_of(stream);
+    idle boolean;
 begin
     with s as materialized (
         select coalesce((select e.seq from outbox.effect e
@@ -102,13 +101,12 @@ begin
     written as (
         insert into outbox.effect (bucket, stream, seq, id, topic, payload, request_id, at)
         select home, stream, s.seq, id, topic, payload, request_id, at from s)
-    select s.seq, s.idle into place, idle from s;
-    if place is null then
+    select s.idle into idle from s;
+    if idle is null then
         raise exception 'an effect names a stream that is not there' using errcode = 'KH006';
     elsif idle then
         update outbox.stream x set ready_at = at where x.bucket = home and x.stream = stream;
     end if;
-    return place;
 end $$;
 
 -- Leases streams that have something to send and returns their next effects, in order. A lease is

@@ -69,8 +69,8 @@ returns void language plpgsql as $$
 #variable_conflict use_variable
 begin
     insert into accounts.past_person (bucket, hash, at)
-    select i.bucket, accounts._hash(i.kind, i.subject), moment
-    from accounts.identity i where i.account_id = any (family)
+    select i.bucket, accounts._hash(k.key, i.kind, i.subject), moment
+    from accounts.identity i cross join accounts._key k where i.account_id = any (family)
     on conflict do nothing;
     delete from accounts.identity i where i.account_id = any (family);
 end $$;

@@ -27,9 +27,10 @@ begin
     return sha256(salt || a) = sha256(salt || b);
 end $$;
 
--- What is known of identities, in one read; account_id is null for an unknown one. A linked
--- identity leads to the account that its own has become an alias of.
-create function accounts._find(kinds text[], subjects text[])
+-- What is known of identities (only of those at the positions `ords`, where given), in one read;
+-- account_id is null for an unknown one. A linked identity leads to the account that its own has
+-- become an alias of.
+create function accounts._find(kinds text[], subjects text[], ords int[] default null)
 returns table (ord int, account_id uuid, status text, role text, name text, locale text,
                time_zone text, quiet_hours jsonb, created_at timestamptz, balance bigint,
                held bigint, family uuid[], welcomed boolean, secret_hash bytea,
@@ -54,6 +55,7 @@ begin
          and a.id = coalesce(o.alias_of, o.id)
     left join ledger.wallet w on w.bucket = a.bucket and w.account_id = a.id
          and w.asset = 'crystal'
+    where coalesce(u.ord = any (ords), true)
     order by i.bucket, u.kind, u.subject, u.ord;
 end $$;
 select kernel.plan_by_index('accounts._find');
@@ -79,7 +81,7 @@ declare
 begin
     loop
         later := '{}';
-        for f in select * from accounts._find_these(kinds, subjects, todo) loop
+        for f in select * from accounts._find(kinds, subjects, todo) loop
             n := f.ord;
             code := null;
             if f.account_id is null then
@@ -103,7 +105,7 @@ begin
             end if;
             ord := n; created := n = any (made);
             if code is not null then        -- of whom it is not, nothing is told
-                f := accounts._nobody();
+                select * into f from accounts._find('{}', '{}');
             end if;
             code := coalesce(code, 'ok');
             account_id := f.account_id; status := f.status; role := f.role; name := f.name;
@@ -116,38 +118,6 @@ begin
         made := made || accounts._register(kinds, subjects, names, secrets, later);
         todo := later;
     end loop;
-end $$;
-
--- A row of _find with nothing in it.
-create function accounts._nobody(
-    out ord int, out account_id uuid, out status text, out role text, out name text,
-    out locale text, out time_zone text, out quiet_hours jsonb, out created_at timestamptz,
-    out balance bigint, out held bigint, out family uuid[], out welcomed boolean)
-language plpgsql immutable as $$
-begin
-end $$;
-
--- Finds all, or those at the positions named.
-create function accounts._find_these(kinds text[], subjects text[], todo int[])
-returns table (ord int, account_id uuid, status text, role text, name text, locale text,
-               time_zone text, quiet_hours jsonb, created_at timestamptz, balance bigint,
-               held bigint, family uuid[], welcomed boolean, secret_hash bytea,
-               linked_at timestamptz)
-language plpgsql as $$
-#variable_conflict use_column
-begin
-    if todo is null then
-        return query select * from accounts._find(kinds, subjects);
-        return;
-    end if;
-    return query
-    select todo[f.ord], f.account_id, f.status, f.role, f.name, f.locale, f.time_zone,
-           f.quiet_hours, f.created_at, f.balance, f.held, f.family, f.welcomed, f.secret_hash,
-           f.linked_at
-    from accounts._find(array(select kinds[t.n] from unnest(todo) with ordinality t(n, o)
-                              order by t.o),
-                        array(select subjects[t.n] from unnest(todo) with ordinality t(n, o)
-                              order by t.o)) f;
 end $$;
 
 -- Registers newcomers, unless somebody was faster; returns the positions of those it made. An
@@ -181,7 +151,7 @@ begin
         returning identity.account_id)
     select array_agg(a.ord), array_agg(a.id),
            array_agg(not exists (select from accounts.past_person p where p.bucket = a.home
-                                 and p.hash = accounts._hash_by(key, a.kind, a.subject)))
+                                 and p.hash = accounts._hash(key, a.kind, a.subject)))
     into made, ids, due
     from born b join asked a on a.id = b.account_id;
     if made is null then
@@ -211,16 +181,9 @@ begin
     end;
 end $$;
 
-create function accounts._hash(kind text, subject text) returns bytea
-language plpgsql stable as $$
-declare
-    key bytea := (select k.key from accounts._key k);
-begin
-    return accounts._hash_by(key, kind, subject);
-end $$;
-
-create function accounts._hash_by(key bytea, kind text, subject text) returns bytea
-language sql stable parallel safe
+-- Of an identity, under the key that only the verbs may read.
+create function accounts._hash(key bytea, kind text, subject text) returns bytea
+language sql immutable parallel safe
 return sha256(key || sha256(key || convert_to(kind || ':' || subject, 'UTF8')));
 
 create function accounts._was_here(kind text, subject text) returns boolean
@@ -228,7 +191,8 @@ language plpgsql as $$
 begin
     return exists (select from accounts.past_person p
                    where p.bucket = accounts._bucket(kind, subject)
-                     and p.hash = accounts._hash(kind, subject));
+                     and p.hash = accounts._hash((select k.key from accounts._key k), kind,
+                                                 subject));
 end $$;
 
 -- Null when the device may pass. One that was known by its id alone registers the first secret

@@ -38,23 +38,6 @@ begin
     return found_desk;
 end $$;
 
--- An order's desk, with the installation's settings where it has none of its own.
-create function orders._desk_of(home smallint, desk_id uuid) returns orders.desk
-language plpgsql stable as $$
-declare
-    d orders.desk;
-begin
-    select x.bucket, x.id, x.name, x.closed,
-           coalesce(x.lease_seconds, (select s.value::int from kernel.setting s
-                                      where s.name = 'order_lease_seconds')),
-           coalesce(x.wip_limit, (select s.value::int from kernel.setting s
-                                  where s.name = 'order_wip_limit')),
-           x.sla_seconds, x.created_at
-    into d
-    from orders.desk x where x.bucket = home and x.id = desk_id;
-    return d;
-end $$;
-
 create function orders._works_at(d orders.desk, who orders.caller) returns boolean
 language plpgsql stable as $$
 begin
@@ -220,25 +203,23 @@ begin
 end $$;
 
 -- One trace of a move: the audit row and the effect, under one id, in the order's stream. The
--- order's row is locked. Returns the order.
+-- order's row is locked.
 create function orders._trace(
     o orders.order, action text, topic text, from_status text, actor text, old_value text,
     new_value text, reason text, request_id text, at timestamptz)
-returns orders.order language plpgsql as $$
+returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
     event uuid := kernel.new_id(o.bucket);
-    seq   bigint;
 begin
     insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status, actor,
                              old_value, new_value, reason, request_id, at)
     values (o.bucket, o.id, event, 'order', action, from_status, o.status, actor, old_value,
             new_value, reason, request_id, at);
-    seq := outbox._append_one(o.id, event, topic, jsonb_strip_nulls(jsonb_build_object(
+    perform outbox._append_one(o.id, event, topic, jsonb_strip_nulls(jsonb_build_object(
             'order', o.id, 'desk', o.desk_id, 'customer', o.customer_id,
             'operator', o.assigned_operator_id, 'status', o.status, 'version', o.version)),
         request_id, at);
-    return o;
 end $$;
 
 -- Makes a desk, or changes what is given of it; nulls leave it as it is.

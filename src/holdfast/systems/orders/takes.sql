@@ -31,7 +31,7 @@ begin
     -- nobody.
     select * into o from orders.order x
     where x.bucket = kernel.bucket_of(order_id) and x.id = order_id;
-    d := orders._desk_of(o.bucket, o.desk_id);
+    select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
     works := orders._works_at(d, who);
     tried := orders._try_take(o, d, who, works, if_version, dry_run);
     o := tried.o;
@@ -127,8 +127,8 @@ begin
     if not found then
         return null;
     end if;
-    o := orders._trace(o, 'ASSIGNED_TO_OPERATOR', 'orders.taken', 'PENDING', who.id::text, null,
-                       who.id::text, null, who.request_id, moment);
+    perform orders._trace(o, 'ASSIGNED_TO_OPERATOR', 'orders.taken', 'PENDING', who.id::text, null,
+                          who.id::text, null, who.request_id, moment);
     return o;
 end $$;
 
@@ -211,7 +211,7 @@ begin
     for each in select * from orders._named_once(order_ids) loop
         select * into o from orders.order x
         where x.bucket = kernel.bucket_of(each.id) and x.id = each.id;
-        d := orders._desk_of(o.bucket, o.desk_id);
+        select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
         outcome := (orders._try_take(o, d, who, orders._works_at(d, who), null, false)).outcome;
         return query select each.n, each.id, t.code, t.seen, t.allowed, t.most
             from orders._tell(outcome, each.id, who) t;
