@@ -75,7 +75,7 @@ async def _execute(
                 raise
             await connection.execute("deallocate all")  # psycopg then forgets them too
             await cursor.execute(sql, args, prepare=True)
-        return await cursor.fetchall() if cursor.description else []
+        return await cursor.fetchall() if _has_rows(cursor) else []
 
 
 def _execute_blocking(
@@ -89,7 +89,15 @@ def _execute_blocking(
                 raise
             connection.execute("deallocate all")
             cursor.execute(sql, args, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if _has_rows(cursor) else []
+
+
+def _has_rows(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> bool:
+    """Whether the statement returned any columns.
+
+    `cursor.description` would say it too, and make an object of every column to do so.
+    """
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
 
 
 def _outdated(problem: psycopg.Error, connection: psycopg.BaseConnection[Any]) -> bool:
