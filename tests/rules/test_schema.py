@@ -90,8 +90,12 @@ async def test_a_check_holds_the_bucket_to_the_id(owner):
     for name, oid in (await _owned(owner)).items():
         checks = await _rows(
             owner,
-            "select pg_get_constraintdef(oid) from pg_constraint"
-            " where contype = 'c' and conrelid = %s",
+            # The check itself, and the functions it calls.
+            "select concat_ws(' ', pg_get_constraintdef(c.oid), string_agg(p.prosrc, ' '))"
+            " from pg_constraint c left join pg_depend d on d.objid = c.oid"
+            "  and d.classid = 'pg_constraint'::regclass and d.refclassid = 'pg_proc'::regclass"
+            " left join pg_proc p on p.oid = d.refobjid"
+            " where c.contype = 'c' and c.conrelid = %s group by c.oid",
             oid,
         )
         held = any("bucket = get_byte(uuid_send(" in d for (d,) in checks)

@@ -58,8 +58,8 @@ declare
     legal text;
     guard text := transitions._guard_of(entity);
 begin
-    select string_agg(format('old.status = %L and new.status = %L', e.from_status, e.to_status),
-                      ' or ' order by e.from_status, e.to_status)
+    select string_agg(quote_literal(e.from_status || ' ' || e.to_status), ', '
+                      order by e.from_status, e.to_status)
     into legal
     from (select distinct x.from_status, x.to_status from transitions.edge x
           where x.machine = _guard.machine and x.from_status <> x.to_status) e;
@@ -70,7 +70,7 @@ begin
          create or replace function %s() returns trigger language plpgsql as $guard$
          begin
              if old.status is distinct from new.status then
-                 if (%s) is not true then
+                 if (old.status || ' ' || new.status in (%s)) is not true then
                      raise exception '%%.%% %% may not go from %% to %%',
                          tg_table_schema, tg_table_name, new.id, old.status, new.status
                          using errcode = 'KH001',
@@ -79,7 +79,7 @@ begin
                  %s
              end if;
              return new;
-         end $guard$ $template$, guard, coalesce(legal, 'false'),
+         end $guard$ $template$, guard, coalesce(legal, 'null'),
         case when writer <> '' then format('if current_user <> %L then
                      perform audit._trace_raw(%L, new.id, old.status, new.status);
                  end if;', writer, machine) end);

@@ -126,6 +126,8 @@ _ROUTINES = """
     from pg_proc p join pg_namespace n on n.oid = p.pronamespace
     where n.nspname = any (%s) and p.prorettype <> 'trigger'::regtype
       and p.prokind in ('f', 'p')
+      and not exists (select from pg_depend d where d.refclassid = 'pg_proc'::regclass
+                      and d.refobjid = p.oid and d.classid = 'pg_constraint'::regclass)
     order by 1, 2, 3
 """
 

@@ -83,28 +83,27 @@ begin
 end $$;
 
 -- One effect of a stream that tells the story of one row, which the caller has locked: the same,
--- without what arrays cost. The stream's row need not be locked yet.
+-- without what arrays cost. The stream's row need not be locked yet. Returns the effect's seq.
 create function outbox._append_one(
-    stream uuid, id uuid, topic text, payload jsonb, request_id text, at timestamptz)
-returns void language plpgsql as $$
+    stream uuid, id uuid, topic text, payload jsonb, request_id text, at timestamptz,
+    out seq bigint)
+language plpgsql as $$
 #variable_conflict use_variable
 declare
     home smallint := kernel.bucket_of(stream);
     idle boolean;
 begin
-    with s as materialized (
-        select coalesce((select e.seq from outbox.effect e
-                         where e.bucket = home and e.stream = stream
-                         order by e.seq desc limit 1), 0) + 1 as seq,
-               x.ready_at is null and not x.blocked as idle
-        from outbox.stream x where x.bucket = home and x.stream = stream for update),
-    written as (
-        insert into outbox.effect (bucket, stream, seq, id, topic, payload, request_id, at)
-        select home, stream, s.seq, id, topic, payload, request_id, at from s)
-    select s.idle into idle from s;
+    select x.ready_at is null and not x.blocked into idle
+    from outbox.stream x where x.bucket = home and x.stream = stream for update;
     if idle is null then
         raise exception 'an effect names a stream that is not there' using errcode = 'KH006';
-    elsif idle then
+    end if;
+    select e.seq into seq from outbox.effect e
+    where e.bucket = home and e.stream = stream order by e.seq desc limit 1;
+    seq := coalesce(seq, 0) + 1;
+    insert into outbox.effect (bucket, stream, seq, id, topic, payload, request_id, at)
+    values (home, stream, seq, id, topic, payload, request_id, at);
+    if idle then
         update outbox.stream x set ready_at = at where x.bucket = home and x.stream = stream;
     end if;
 end $$;

@@ -28,17 +28,29 @@ create function orders._home(desk text) returns smallint
 language sql immutable parallel safe
 return get_byte(sha256(convert_to(desk, 'UTF8')), 0)::smallint;
 
-create function orders._desk(called text) returns orders.desk
+-- A desk with the limits that are in force: its own, or the installation's.
+create view orders.desk_in_force as
+    select d.bucket, d.id, d.name, d.closed,
+           coalesce(d.lease_seconds, (select s.value::int from kernel.setting s
+                                      where s.name = 'order_lease_seconds')) as lease_seconds,
+           coalesce(d.wip_limit, (select s.value::int from kernel.setting s
+                                  where s.name = 'order_wip_limit')) as wip_limit,
+           coalesce(d.sla_seconds, (select s.value::int from kernel.setting s
+                                    where s.name = 'order_sla_seconds')) as sla_seconds,
+           d.created_at
+    from orders.desk d;
+
+create function orders._desk(called text) returns orders.desk_in_force
 language plpgsql stable as $$
 declare
-    found_desk orders.desk;
+    found_desk orders.desk_in_force;
 begin
-    select * into found_desk from orders.desk d
+    select * into found_desk from orders.desk_in_force d
     where d.bucket = orders._home(called) and d.name = called;
     return found_desk;
 end $$;
 
-create function orders._works_at(d orders.desk, who orders.caller) returns boolean
+create function orders._works_at(d orders.desk_in_force, who orders.caller) returns boolean
 language plpgsql stable as $$
 begin
     if who.role in ('supervisor', 'admin') then
@@ -52,24 +64,24 @@ begin
                    and s.operator_id = any (who.family) and s.named);
 end $$;
 
-create function orders._most(d orders.desk) returns bigint
-language plpgsql stable as $$
-begin
-    return coalesce(d.wip_limit, kernel.setting_number('order_wip_limit'));
-end $$;
-
--- Whether an operator may hold one more at this desk. Says the truth to whoever locked the seat.
+-- Whether an operator may hold one more at this desk. Only whoever locked the seat (_sit) knows it.
 -- `is not distinct from` keeps the planner from the index by desk: made when few orders were being
 -- worked on, that plan would count everybody's.
-create function orders._has_room(d orders.desk, operator_id uuid) returns boolean
+create function orders._has_room(d orders.desk_in_force, operator_id uuid) returns boolean
 language plpgsql stable as $$
 #variable_conflict use_variable
 begin
     return (select count(*) from orders.order o
             where o.bucket = d.bucket and o.assigned_operator_id = operator_id
               and o.status = 'PROCESSING' and o.desk_id is not distinct from d.id)
-           < orders._most(d);
+           < d.wip_limit;
 end $$;
+
+-- What _judge_all says to the holder of an order that is being worked on.
+create function orders._allowed_to_holder(role text) returns text[]
+language sql immutable parallel safe
+return array['own', 'ok', 'ok', 'ok',
+             case when role in ('supervisor', 'admin') then 'ok' else 'forbidden' end, 'ok'];
 
 -- What a try of each verb on this order would get (take, release, complete, heartbeat, reassign,
 -- cancel): ok, own (taking what one has), or the refusal.
@@ -77,22 +89,26 @@ create function orders._judge_all(
     o orders.order, works_here boolean, has_room boolean, who orders.caller)
 returns text[] language plpgsql immutable as $$
 declare
-    theirs   boolean := o.customer_id = any (who.family);
-    had      boolean := o.assigned_operator_id = any (who.family);
-    holds    boolean := had and o.status = 'PROCESSING';
-    finished boolean := o.status in ('COMPLETED', 'CANCELLED');
-    lost     boolean := o.past_holders && who.family;
     above    boolean := who.role in ('supervisor', 'admin');
+    had      boolean := o.assigned_operator_id = any (who.family);
+    theirs   boolean;
+    finished boolean;
+    lost     boolean;
     holders  text;      -- release, complete, heartbeat: the holder's
 begin
+    if works_here and had and o.status = 'PROCESSING' then  -- the holder, asked about most often
+        return orders._allowed_to_holder(who.role);
+    end if;
+    theirs := o.customer_id = any (who.family);
     if o.id is null or (coalesce(who.role, 'user') = 'user' and not theirs) then
         return array_fill('order_not_found'::text, array[6]);
     end if;
-    holders := case when holds then 'ok' when lost then 'lease_lost'
-                    when finished and had then 'order_not_processing' else 'forbidden' end;
+    finished := o.status in ('COMPLETED', 'CANCELLED');
+    lost := o.past_holders && who.family;
+    holders := case when had and not finished then 'ok' when lost then 'lease_lost'
+                    when had then 'order_not_processing' else 'forbidden' end;
     return array[
         case when not works_here then 'forbidden'
-             when holds then 'own'
              when o.status = 'PROCESSING' then 'order_already_assigned'
              when finished then 'order_not_pending'
              when not has_room then 'wip_limit_reached'
@@ -101,7 +117,7 @@ begin
         case when not above then 'forbidden'
              when o.status <> 'PROCESSING' then 'order_not_processing'
              else 'ok' end,
-        case when holds or (above and not finished) then 'ok'
+        case when holders = 'ok' or (above and not finished) then 'ok'
              when o.status = 'PENDING' and (theirs or works_here) then 'ok'
              when lost then 'lease_lost'
              when finished and (theirs or works_here) then 'order_not_pending'
@@ -117,7 +133,7 @@ begin
 end $$;
 
 -- The same for whoever looks at it, for buttons.
-create function orders._allowed(o orders.order, d orders.desk, who orders.caller)
+create function orders._allowed(o orders.order, d orders.desk_in_force, who orders.caller)
 returns text[] language plpgsql stable as $$
 declare
     works boolean := orders._works_at(d, who);
@@ -134,23 +150,24 @@ language plpgsql stable as $$
 #variable_conflict use_variable
 declare
     o orders.order;
-    d orders.desk;
+    d orders.desk_in_force;
 begin
     replayed := outcome = 'replay';
     code := case when replayed then 'ok' else outcome end;
     if outcome not in ('order_not_found', 'desk_not_found', 'empty') then
         select * into strict o from orders.order x
         where x.bucket = kernel.bucket_of(order_id) and x.id = order_id;
-        select * into strict d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
+        select * into strict d from orders.desk_in_force x
+        where x.bucket = o.bucket and x.id = o.desk_id;
         seen := orders._see(o, d);
         allowed := orders._allowed(o, d, who);
-        most := case when outcome = 'wip_limit_reached' then orders._most(d) end;
+        most := case when outcome = 'wip_limit_reached' then d.wip_limit end;
     end if;
     return next;
 end $$;
 
 -- A row of the view, from what has been read already.
-create function orders._see(o orders.order, d orders.desk) returns orders.order_seen
+create function orders._see(o orders.order, d orders.desk_in_force) returns orders.order_seen
 language plpgsql stable as $$
 declare
     holder_name text;
@@ -163,13 +180,11 @@ begin
     return orders._show(o, d, holder_name);
 end $$;
 
-create function orders._show(o orders.order, d orders.desk, holder_name text)
-returns orders.order_seen language plpgsql immutable as $$
-begin
-    return row(o.bucket, o.id, o.desk_id, d.name, o.status, o.title, o.details, o.priority,
-               o.customer_id, o.assigned_operator_id, holder_name, o.assigned_at, o.lease_until,
-               o.due_at, o.breached_at, o.version, o.created_at, o.finished_at)::orders.order_seen;
-end $$;
+create function orders._show(o orders.order, d orders.desk_in_force, holder_name text)
+returns orders.order_seen language sql immutable parallel safe
+return row(o.bucket, o.id, o.desk_id, d.name, o.status, o.title, o.details, o.priority,
+           o.customer_id, o.assigned_operator_id, holder_name, o.assigned_at, o.lease_until,
+           o.due_at, o.breached_at, o.version, o.created_at, o.finished_at)::orders.order_seen;
 
 -- Whether this request was answered before: null where it was not (or names no key), `replay`, or
 -- idempotency_key_reused. Keys live in the desk's bucket; twins queue for the key itself, because
@@ -202,21 +217,22 @@ begin
     end if;
 end $$;
 
--- One trace of a move: the audit row and the effect, under one id, in the order's stream. The
--- order's row is locked.
+-- One trace of a move: the audit row and the effect, under one id (returned), in the order's
+-- stream. The order's row is locked.
 create function orders._trace(
     o orders.order, action text, topic text, from_status text, actor text, old_value text,
-    new_value text, reason text, request_id text, at timestamptz)
-returns void language plpgsql as $$
+    new_value text, reason text, request_id text, at timestamptz, out event uuid)
+language plpgsql as $$
 #variable_conflict use_variable
 declare
-    event uuid := kernel.new_id(o.bucket);
+    place bigint;
 begin
+    event := kernel.new_id(o.bucket);
     insert into audit.event (bucket, entity_id, id, entity, action, from_status, to_status, actor,
                              old_value, new_value, reason, request_id, at)
     values (o.bucket, o.id, event, 'order', action, from_status, o.status, actor, old_value,
             new_value, reason, request_id, at);
-    perform outbox._append_one(o.id, event, topic, jsonb_strip_nulls(jsonb_build_object(
+    place := outbox._append_one(o.id, event, topic, jsonb_strip_nulls(jsonb_build_object(
             'order', o.id, 'desk', o.desk_id, 'customer', o.customer_id,
             'operator', o.assigned_operator_id, 'status', o.status, 'version', o.version)),
         request_id, at);
@@ -232,7 +248,7 @@ language plpgsql as $$
 #variable_conflict use_variable
 declare
     fresh uuid := kernel.new_id(orders._home(called));
-    d     orders.desk;
+    d     orders.desk_in_force;
 begin
     if role not in ('supervisor', 'admin') then
         code := 'forbidden';
@@ -248,13 +264,11 @@ begin
         lease_seconds = coalesce(lease_seconds, x.lease_seconds),
         wip_limit = coalesce(wip_limit, x.wip_limit),
         sla_seconds = coalesce(sla_seconds, x.sla_seconds)
-    where x.bucket = orders._home(called) and x.name = called
-    returning x.* into d;
+    where x.bucket = orders._home(called) and x.name = called;
+    d := orders._desk(called);
     code := 'ok';
     desk_id := d.id; desk := d.name; is_closed := d.closed;
-    lease := coalesce(d.lease_seconds, kernel.setting_number('order_lease_seconds'));
-    most := orders._most(d);
-    sla := coalesce(d.sla_seconds, kernel.setting_number('order_sla_seconds'));
+    lease := d.lease_seconds; most := d.wip_limit; sla := d.sla_seconds;
     return next;
 end $$;
 
@@ -265,7 +279,7 @@ create function orders.name_operator(
 returns text language plpgsql as $$
 #variable_conflict use_variable
 declare
-    d orders.desk := orders._desk(desk);
+    d orders.desk_in_force := orders._desk(desk);
 begin
     if role not in ('supervisor', 'admin') then
         return 'forbidden';

@@ -14,7 +14,7 @@ language plpgsql set lock_timeout = '5s' as $$
 #variable_conflict use_variable
 declare
     who     orders.caller := row(customer, array[customer], role, null, request_id);
-    d       orders.desk := orders._desk(desk);
+    d       orders.desk_in_force := orders._desk(desk);
     fresh   uuid;
     moment  timestamptz;
     heard   record;
@@ -40,18 +40,17 @@ select kernel.plan_by_index('orders.place');
 
 -- What is urgent is due sooner: a tenth of the usual time at priority 9, half of it at 1.
 create function orders._insert(
-    fresh uuid, d orders.desk, who orders.caller, title text, details text, priority int,
+    fresh uuid, d orders.desk_in_force, who orders.caller, title text, details text, priority int,
     moment timestamptz)
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
-    o   orders.order;
-    sla bigint := coalesce(d.sla_seconds, kernel.setting_number('order_sla_seconds'));
+    o orders.order;
 begin
     insert into orders.order (bucket, id, desk_id, customer_id, title, details, priority, due_at,
                               created_at)
     values (d.bucket, fresh, d.id, who.id, title, details, priority,
-            moment + make_interval(secs => sla::float8 / (1 + priority)), moment)
+            moment + make_interval(secs => d.sla_seconds::float8 / (1 + priority)), moment)
     returning * into o;
     insert into outbox.stream (bucket, stream) values (o.bucket, o.id);
     perform orders._trace(o, 'orders.place', 'orders.placed', null, who.id::text, null, null, null,
@@ -118,14 +117,15 @@ language plpgsql set lock_timeout = '5s' as $$
 #variable_conflict use_variable
 declare
     o       orders.order;
-    d       orders.desk;
+    d       orders.desk_in_force;
     outcome text;
     moment  timestamptz;
     payload text := jsonb_build_array(order_id, reason);
 begin
     select * into o from orders.order x
     where x.bucket = kernel.bucket_of(order_id) and x.id = order_id for update;
-    select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
+    select * into d from orders.desk_in_force x
+    where x.bucket = o.bucket and x.id = o.desk_id;
     moment := kernel.now();
     outcome := orders._judge(verb, o, orders._works_at(d, who), true, who);
     if outcome <> 'order_not_found' then
@@ -145,7 +145,7 @@ select kernel.plan_by_index('orders.heartbeat');
 
 -- Writes a judged move of a locked order, with its traces.
 create function orders._carry_out(
-    verb text, o orders.order, d orders.desk, actor text, reason text, request_id text,
+    verb text, o orders.order, d orders.desk_in_force, actor text, reason text, request_id text,
     moment timestamptz)
 returns void language plpgsql as $$
 #variable_conflict use_variable
@@ -160,7 +160,7 @@ declare
                              else 'orders.lease_expired' end;
 begin
     if verb = 'heartbeat' then
-        update orders.order x set lease_until = moment + orders._lease(d)
+        update orders.order x set lease_until = moment + make_interval(secs => d.lease_seconds)
         where x.bucket = o.bucket and x.id = o.id;
         return;
     end if;
@@ -212,14 +212,15 @@ returns text language plpgsql as $$
 #variable_conflict use_variable
 declare
     o       orders.order;
-    d       orders.desk;
+    d       orders.desk_in_force;
     outcome text;
     moment  timestamptz := kernel.now();
     old     uuid;
 begin
     select * into o from orders.order x
     where x.bucket = kernel.bucket_of(order_id) and x.id = order_id;
-    select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
+    select * into d from orders.desk_in_force x
+    where x.bucket = o.bucket and x.id = o.desk_id;
     outcome := orders._judge('reassign', o, orders._works_at(d, who), true, who);
     old := o.assigned_operator_id;
     outcome := case
@@ -234,7 +235,7 @@ begin
     end if;
     update orders.order x
     set assigned_operator_id = them.id, assigned_at = moment,
-        lease_until = moment + orders._lease(d), version = x.version + 1,
+        lease_until = moment + make_interval(secs => d.lease_seconds), version = x.version + 1,
         past_holders = array_remove(x.past_holders, them.id) || old
     where x.bucket = o.bucket and x.id = o.id
     returning x.* into o;

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -66,14 +67,18 @@ _COLUMNS = tuple(n for n in Order.__slots__ if n not in ("allowed_actions", "rep
 
 def order_of(row: Row) -> Order:
     """Read an order out of a row with the columns of orders.order_seen."""
-    allowed = tuple(
-        Allowed(verb, True) if code in ("ok", "own") else Allowed(verb, False, code)
-        for verb, code in zip(_VERBS, row.get("allowed") or (), strict=False)
-    )
     return Order(
         **{name: row[name] for name in _COLUMNS},
-        allowed_actions=allowed,
+        allowed_actions=_allowed(tuple(row.get("allowed") or ())),
         replayed=bool(row.get("replayed")),
+    )
+
+
+@lru_cache(maxsize=256)
+def _allowed(codes: tuple[str, ...]) -> tuple[Allowed, ...]:
+    return tuple(
+        Allowed(verb, True) if code in ("ok", "own") else Allowed(verb, False, code)
+        for verb, code in zip(_VERBS, codes, strict=False)
     )
 
 

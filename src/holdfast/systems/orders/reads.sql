@@ -18,11 +18,12 @@ returns text language plpgsql stable as $$
 #variable_conflict use_variable
 declare
     o orders.order;
-    d orders.desk;
+    d orders.desk_in_force;
 begin
     select * into o from orders.order x
     where x.bucket = kernel.bucket_of(order_id) and x.id = order_id;
-    select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
+    select * into d from orders.desk_in_force x
+    where x.bucket = o.bucket and x.id = o.desk_id;
     return case
         when o.id is null then 'order_not_found'
         when o.customer_id = any (who.family) or orders._works_at(d, who) then 'ok'
@@ -46,7 +47,7 @@ begin
             and x.id < coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
             and (desks is null or y.name = any (desks))
           order by x.id desc limit at_most) as o
-    join orders.desk d on d.bucket = o.bucket and d.id = o.desk_id
+    join orders.desk_in_force d on d.bucket = o.bucket and d.id = o.desk_id
     join orders.order_seen s on s.bucket = o.bucket and s.id = o.id
     order by o.id desc;
 end $$;
@@ -61,7 +62,7 @@ language plpgsql stable as $$
 #variable_conflict use_variable
 declare
     who   orders.caller := row(actor, family, role, null, null);
-    d     orders.desk := orders._desk(desk);
+    d     orders.desk_in_force := orders._desk(desk);
 begin
     code := case when d.id is null then 'desk_not_found'
                  when not orders._works_at(d, who) then 'forbidden' end;
@@ -113,10 +114,9 @@ returns table (desk_id uuid, desk text, is_closed boolean, lease bigint, most bi
 language plpgsql stable as $$
 begin
     return query
-    select d.id, d.name, d.closed,
-           coalesce(d.lease_seconds, kernel.setting_number('order_lease_seconds')),
-           orders._most(d), coalesce(d.sla_seconds, kernel.setting_number('order_sla_seconds'))
-    from orders.desk d order by d.name;
+    select d.id, d.name, d.closed, d.lease_seconds::bigint, d.wip_limit::bigint,
+           d.sla_seconds::bigint
+    from orders.desk_in_force d order by d.name;
 end $$;
 
 -- What changed since a horizon, on every desk: each order as it is now, and the next horizon. One

@@ -20,65 +20,60 @@ returns table (code text, seen orders.order_seen, allowed text[], most bigint, r
 language plpgsql as $$
 #variable_conflict use_variable
 declare
+    o     orders.order;
+    d     orders.desk_in_force;
     who   orders.caller := row(actor, coalesce(family, array[actor]), role, actor_name,
                                request_id);
-    o     orders.order;
-    d     orders.desk;
-    works boolean;
     tried record;
 begin
     -- Without a lock: whoever comes too late is answered from what is committed, and waits for
     -- nobody.
     select * into o from orders.order x
     where x.bucket = kernel.bucket_of(order_id) and x.id = order_id;
-    select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
-    works := orders._works_at(d, who);
-    tried := orders._try_take(o, d, who, works, if_version, dry_run);
-    o := tried.o;
-    if tried.outcome = 'ok' and not dry_run and tried.holder_name is not null then
-        -- What was written is what is told: nothing is read again.
-        code := 'ok'; replayed := false;
-        seen := orders._show(o, d, tried.holder_name);
-        allowed := orders._judge_all(o, works, true, who);
-        return next;
-    else
+    select * into d from orders.desk_in_force x where x.bucket = o.bucket and x.id = o.desk_id;
+    tried := orders._try_take(o, d, who, if_version, dry_run);
+    if (tried.seen).id is null then
         return query select * from orders._tell(tried.outcome, order_id, who);
+        return;
     end if;
+    -- What was written is what is told: nothing is read again.
+    code := 'ok'; replayed := false;
+    seen := tried.seen;
+    allowed := orders._allowed_to_holder(who.role);
+    return next;
 end $$;
 select kernel.plan_by_index('orders.take');
 
+-- Judges, then claims; `seen` where it was this call that took it.
 create function orders._try_take(
-    inout o orders.order, d orders.desk, who orders.caller, works_here boolean, if_version int,
-    dry_run boolean, out outcome text, out holder_name text)
+    o orders.order, d orders.desk_in_force, who orders.caller, if_version int, dry_run boolean,
+    out outcome text, out seen orders.order_seen)
 language plpgsql as $$
 #variable_conflict use_variable
 declare
-    claimed orders.order;
+    seat record;
 begin
     loop
-        -- Waiting, at a desk where one works: what is asked most often needs no judge.
-        outcome := case when o.status = 'PENDING' and works_here then 'ok'
-                   else orders._judge('take', o, works_here, true, who) end;
-        if outcome <> 'order_not_found' and if_version <> o.version then
-            outcome := 'version_mismatch';
-            return;
-        elsif outcome <> 'ok' then
+        outcome := case
+            -- Waiting, at a desk open to all operators: what is asked most often needs no judge.
+            when o.status = 'PENDING' and not d.closed and if_version is null
+                 and who.role in ('operator', 'supervisor', 'admin') then 'ok'
+            else orders._may_take(o, d, who, if_version) end;
+        if outcome <> 'ok' then
             outcome := case outcome when 'own' then 'ok' else outcome end;
             return;
-        end if;
-        if dry_run then
+        elsif dry_run then
             outcome := case when orders._has_room(d, who.id) then 'ok'
                        else 'wip_limit_reached' end;
             return;
         end if;
-        holder_name := orders._sit(d, who.id, who.name);
-        if not orders._has_room(d, who.id) then
+        seat := orders._sit(d, who.id, who.name);
+        if not seat.has_room then
             outcome := 'wip_limit_reached';
             return;
         end if;
-        claimed := orders._claim(o, d, who);
-        if claimed.id is not null then
-            o := claimed;
+        seen := orders._claim(o, d, who, seat.holder_name, seat.moment);
+        if seen.id is not null then
             return;
         end if;
         -- Somebody was faster. Read again what he made of it; back to PENDING is a new try.
@@ -86,57 +81,65 @@ begin
     end loop;
 end $$;
 
--- Locks an operator's seat at a desk; makes it where he never sat there. Returns his name there.
-create function orders._sit(d orders.desk, operator_id uuid, operator_name text)
-returns text language plpgsql as $$
-#variable_conflict use_variable
+create function orders._may_take(
+    o orders.order, d orders.desk_in_force, who orders.caller, if_version int)
+returns text language plpgsql stable as $$
 declare
-    seat orders.seat;
+    outcome text := orders._judge('take', o, orders._works_at(d, who), true, who);
 begin
-    select * into seat from orders.seat s
+    return case when outcome <> 'order_not_found' and if_version <> o.version
+                then 'version_mismatch' else outcome end;
+end $$;
+
+-- Locks an operator's seat at a desk; makes it where he never sat there. Says his name there,
+-- whether he may hold one more and what time it is, all as of the lock.
+create function orders._sit(
+    d orders.desk_in_force, operator_id uuid, operator_name text, out holder_name text,
+    out has_room boolean, out moment timestamptz)
+language plpgsql as $$
+#variable_conflict use_variable
+begin
+    select s.name into holder_name from orders.seat s
     where s.bucket = d.bucket and s.desk_id = d.id and s.operator_id = operator_id for update;
     if not found then
         insert into orders.seat (bucket, desk_id, operator_id, name)
         values (d.bucket, d.id, operator_id, operator_name)
         on conflict on constraint seat_pkey do nothing;
-        select * into strict seat from orders.seat s
+        select s.name into strict holder_name from orders.seat s
         where s.bucket = d.bucket and s.desk_id = d.id and s.operator_id = operator_id for update;
     end if;
-    if operator_name <> coalesce(seat.name, '') then
+    if operator_name <> coalesce(holder_name, '') then
         update orders.seat s set name = operator_name
         where s.bucket = d.bucket and s.desk_id = d.id and s.operator_id = operator_id;
-        return operator_name;
+        holder_name := operator_name;
     end if;
-    return seat.name;
+    -- As in _has_room, and the time with it.
+    select coalesce(count(*) < d.wip_limit, false), kernel.now() into has_room, moment
+    from orders.order o
+    where o.bucket = d.bucket and o.assigned_operator_id = operator_id
+      and o.status = 'PROCESSING' and o.desk_id is not distinct from d.id;
 end $$;
 
 -- The claim itself, with its traces; null when the order was no longer free.
-create function orders._claim(o orders.order, d orders.desk, who orders.caller)
-returns orders.order language plpgsql as $$
+create function orders._claim(
+    o orders.order, d orders.desk_in_force, who orders.caller, holder_name text,
+    moment timestamptz)
+returns orders.order_seen language plpgsql as $$
 declare
-    moment timestamptz := kernel.now();
-    lease  interval := orders._lease(d);
+    event uuid;
 begin
     update orders.order x
     set status = 'PROCESSING', assigned_operator_id = who.id, assigned_at = moment,
-        lease_until = moment + lease, version = x.version + 1,
-        past_holders = case when x.past_holders = '{}' then x.past_holders
-                       else array_remove(x.past_holders, who.id) end
+        lease_until = moment + make_interval(secs => d.lease_seconds), version = x.version + 1,
+        past_holders = array_remove(x.past_holders, who.id)
     where x.bucket = o.bucket and x.id = o.id and x.status = 'PENDING'
     returning x.* into o;
     if not found then
         return null;
     end if;
-    perform orders._trace(o, 'ASSIGNED_TO_OPERATOR', 'orders.taken', 'PENDING', who.id::text, null,
-                          who.id::text, null, who.request_id, moment);
-    return o;
-end $$;
-
-create function orders._lease(d orders.desk) returns interval
-language plpgsql stable as $$
-begin
-    return make_interval(secs => coalesce(d.lease_seconds,
-                                          kernel.setting_number('order_lease_seconds')));
+    event := orders._trace(o, 'ASSIGNED_TO_OPERATOR', 'orders.taken', 'PENDING', who.id::text,
+                           null, who.id::text, null, who.request_id, moment);
+    return orders._show(o, d, holder_name);
 end $$;
 
 -- Takes the order of highest priority, then the oldest, that nobody is taking right now. Outcomes:
@@ -151,10 +154,10 @@ language plpgsql set lock_timeout = '5s' as $$
 declare
     who   orders.caller := row(actor, coalesce(family, array[actor]), role, actor_name,
                                request_id);
-    d     orders.desk := orders._desk(desk);
+    d     orders.desk_in_force := orders._desk(desk);
     o     orders.order;
     heard record;
-    holder_name text;
+    seat  record;
 begin
     code := case when d.id is null then 'desk_not_found'
                  when not orders._works_at(d, who) then 'forbidden' end;
@@ -164,9 +167,9 @@ begin
             return query select * from orders._tell(heard.standing, heard.result, who);
             return;
         end if;
-        holder_name := orders._sit(d, who.id, who.name);
-        most := orders._most(d);
-        code := case when not orders._has_room(d, who.id) then 'wip_limit_reached' end;
+        seat := orders._sit(d, who.id, who.name);
+        most := d.wip_limit;
+        code := case when not seat.has_room then 'wip_limit_reached' end;
     end if;
     if code is null then
         select * into o from orders.order x
@@ -180,11 +183,10 @@ begin
         return next;
         return;
     end if;
-    o := orders._claim(o, d, who);
-    perform orders._remember(d.id, 'orders.take_next', actor, key, desk, o.id, kernel.now());
+    seen := orders._claim(o, d, who, seat.holder_name, seat.moment);
+    perform orders._remember(d.id, 'orders.take_next', actor, key, desk, o.id, seat.moment);
     code := 'ok'; replayed := false; most := null;
-    seen := orders._show(o, d, holder_name);
-    allowed := orders._judge_all(o, true, true, who);
+    allowed := orders._allowed_to_holder(role);
     return next;
 end $$;
 select kernel.plan_by_index('orders.take_next');
@@ -204,15 +206,16 @@ declare
                               request_id);
     each record;
     o    orders.order;
-    d    orders.desk;
+    d    orders.desk_in_force;
     outcome text;
 begin
     perform orders._lock_each(order_ids, case when role <> 'user' then actor end, actor_name);
     for each in select * from orders._named_once(order_ids) loop
         select * into o from orders.order x
         where x.bucket = kernel.bucket_of(each.id) and x.id = each.id;
-        select * into d from orders.desk x where x.bucket = o.bucket and x.id = o.desk_id;
-        outcome := (orders._try_take(o, d, who, orders._works_at(d, who), null, false)).outcome;
+        select * into d from orders.desk_in_force x
+    where x.bucket = o.bucket and x.id = o.desk_id;
+        outcome := (orders._try_take(o, d, who, null, false)).outcome;
         return query select each.n, each.id, t.code, t.seen, t.allowed, t.most
             from orders._tell(outcome, each.id, who) t;
     end loop;
@@ -232,10 +235,10 @@ create function orders._lock_each(order_ids uuid[], operator_id uuid, operator_n
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
-    desks orders.desk[];
-    d     orders.desk;
+    desks orders.desk_in_force[];
+    d     orders.desk_in_force;
 begin
-    select array_agg(x order by x.id) into desks from orders.desk x
+    select array_agg(x order by x.id) into desks from orders.desk_in_force x
     where (x.bucket, x.id) in (
         select o.bucket, o.desk_id from unnest(order_ids) u(id)
         join orders.order o on o.bucket = kernel.bucket_of(u.id) and o.id = u.id);
