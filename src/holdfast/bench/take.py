@@ -1,15 +1,17 @@
 """Taking an order: no double assignment under contention, and what the guard costs.
 
 `contended` has many operators want each order at the same moment. `ratios` compares, in one run and
-call by call in turn: the whole `take` with the seed's shape (UPDATE, then the audit's INSERT, as
-statements of a transaction), and the UPDATE that names the state it starts from with the one that
-names the id only.
+call by call: the whole `take` with the seed's shape (UPDATE, then the audit's INSERT, as statements
+of a transaction), and the UPDATE that names the state it starts from with the one that names the id
+only. `far` compares the first two once more with a database that is `ROUND_TRIP` away: the take
+does more work on the server, the seed's shape goes there four times.
 """
 
 import asyncio
+import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +20,12 @@ from uuid import UUID, uuid4
 import psycopg
 
 from holdfast.bench.ground import Ground
+from holdfast.bench.link import link
 from holdfast.errors import OrderAlreadyAssigned
 from holdfast.systems import orders
 
 OPERATORS = 64
+ROUND_TRIP = 0.0005  # seconds
 Tell = Callable[[int], None]  # takes done since the last call
 
 # As the seed's own schema has it; on our tables the guards would be measured too.
@@ -67,17 +71,24 @@ class Contended:
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """Medians in milliseconds, taken in turn in one run."""
+    """Medians in milliseconds, in one run; `far`: with a round trip of ROUND_TRIP more."""
 
     take_ms: float
     seed_ms: float
     compound_ms: float
     bare_ms: float
+    far_take_ms: float
+    far_seed_ms: float
 
     @property
     def take(self) -> float:
         """The whole take against the seed's shape; the goal is at most 0.9."""
         return self.take_ms / self.seed_ms
+
+    @property
+    def far_take(self) -> float:
+        """The same where the database is not on the same machine."""
+        return self.far_take_ms / self.far_seed_ms
 
     @property
     def guard(self) -> float:
@@ -131,37 +142,60 @@ async def _try(connection: Any, order: UUID, person: UUID) -> tuple[bool, float]
 
 
 async def ratios(ground: Ground, times: int, *, tell: Tell | None = None) -> Ratios:
-    """Take `times` orders in each of the four ways, one after the other in turn."""
+    """Take `times` orders in each of the four ways, then in the first two from afar."""
     async with AsyncExitStack() as stack:
         owner = await _connect(stack, ground.owner_url)
         ours = await _connect(stack, ground.app_url)
-        await owner.execute(_SEED.replace("{rows}", str(3 * times)))
+        theirs = await _connect(stack, ground.owner_url)
+        far_ours, far_theirs = [
+            await _connect(stack, stack.enter_context(link(url, ROUND_TRIP)))
+            for url in (ground.app_url, ground.owner_url)
+        ]
+        await owner.execute(_SEED.replace("{rows}", str(4 * times)))
         ids = [
             row[0] for row in await (await owner.execute("select id from seed.orders")).fetchall()
         ]
         waiting = [
-            (await orders.place(ours, customer_id=ids[0], title="x")).id for _ in range(times)
+            (await orders.place(ours, customer_id=ids[0], title="x")).id for _ in range(2 * times)
         ]
         await owner.execute("vacuum analyze seed.orders")
         await owner.execute("vacuum analyze orders.order")
-        kinds: list[list[float]] = [[], [], [], []]
-        for n in range(times):
-            person = ids[n // 8]  # nobody reaches the limit of work at once
-            ways: list[Callable[[], Awaitable[object]]] = [
-                _take(ours, waiting[n], person),
-                _as_the_seed(owner, ids[3 * n], person),
-                _one_statement(owner, _COMPOUND, person, ids[3 * n + 1]),
-                _one_statement(owner, _BARE, person, ids[3 * n + 2]),
-            ]
-            for turn in range(4):  # each way comes first, second, … equally often
-                way = (turn + n) % 4
-                began = time.perf_counter()
-                await ways[way]()
-                kinds[way].append(time.perf_counter() - began)
-            if tell:
-                tell(1)
-    medians = [statistics.median(kind) * 1000 for kind in kinds]
-    return Ratios(*medians)
+        near = [
+            (
+                _take(ours, waiting[n], ids[n // 8]),  # nobody reaches the limit of work at once
+                _as_the_seed(theirs, ids[4 * n], ids[n // 8]),
+                _one_statement(owner, _COMPOUND, ids[n // 8], ids[4 * n + 1]),
+                _one_statement(owner, _BARE, ids[n // 8], ids[4 * n + 2]),
+            )
+            for n in range(times)
+        ]
+        far = [
+            (
+                _take(far_ours, waiting[times + n], ids[-1 - n // 8]),
+                _as_the_seed(far_theirs, ids[4 * n + 3], ids[-1 - n // 8]),
+            )
+            for n in range(times)
+        ]
+        return Ratios(*await _medians(near, tell), *await _medians(far, tell))
+
+
+async def _medians(
+    rounds: Sequence[tuple[Callable[[], Awaitable[object]], ...]], tell: Tell | None
+) -> list[float]:
+    """Time each way once a round; milliseconds.
+
+    By lot: what runs just before a way warms or cools the caches it needs.
+    """
+    ways = range(len(rounds[0]))
+    spent: list[list[float]] = [[] for _ in ways]
+    for calls in rounds:
+        for way in random.sample(ways, len(ways)):
+            began = time.perf_counter()
+            await calls[way]()
+            spent[way].append(time.perf_counter() - began)
+        if tell:
+            tell(1)
+    return [statistics.median(way) * 1000 for way in spent]
 
 
 def _take(connection: Any, order: UUID, person: UUID) -> Callable[[], Awaitable[object]]:

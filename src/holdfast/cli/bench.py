@@ -159,11 +159,13 @@ def take(
         contended = terminal.run(
             takes.contended(where, tries, tell=lambda n: bars.advance(race, n))
         )
-        turn = bars.add_task("in turn with the seed's shape", total=times)
+        turn = bars.add_task("in turn with the seed's shape", total=2 * times)
         ratios = terminal.run(takes.ratios(where, times, tell=lambda n: bars.advance(turn, n)))
         name = machine(where)
     if json:
-        shown = dataclasses.asdict(ratios) | {"take": ratios.take, "guard": ratios.guard}
+        shown = dataclasses.asdict(ratios) | {
+            "take": ratios.take, "far_take": ratios.far_take, "guard": ratios.guard
+        }  # fmt: skip
         terminal.answer_json(
             {"machine": name, "contended": dataclasses.asdict(contended), "ratios": shown}
         )
@@ -185,6 +187,8 @@ def _show_take(name: str, contended: takes.Contended, ratios: takes.Ratios) -> N
         [
             ("the whole take", f"{ratios.take_ms:.2f}", "the seed's shape",
              f"{ratios.seed_ms:.2f}", f"{ratios.take:.2f}"),
+            (f"the same, {takes.ROUND_TRIP * 1000} ms away", f"{ratios.far_take_ms:.2f}",
+             "the seed's shape", f"{ratios.far_seed_ms:.2f}", f"{ratios.far_take:.2f}"),
             ("compound WHERE", f"{ratios.compound_ms:.2f}", "bare UPDATE",
              f"{ratios.bare_ms:.2f}", f"{ratios.guard:.2f}"),
         ],
