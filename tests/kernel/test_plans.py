@@ -1,6 +1,7 @@
 """Hot verbs find every row by an index: on tables that were empty when the plans were made, and
 under a snapshot that keeps every dead row in the way."""
 
+import asyncio
 from uuid import UUID
 
 import psycopg
@@ -121,6 +122,27 @@ async def test_no_hot_verb_reads_an_index_from_end_to_end(db, owner, person):
     assert {name: n for name, n in least.items() if n > 1000} == {}
 
 
+async def test_a_sign_in_reads_nobody_elses_rows(db, owner):
+    """Neither the first nor the next, on tables that were analysed while empty."""
+    await owner.execute("analyze")
+    await asyncio.gather(
+        *(accounts.sign_in(db, kind="dev", subject=f"crowd{n}") for n in range(600))
+    )
+    await owner.execute(
+        "insert into accounts.past_person (bucket, hash, at)"
+        " select n % 256, sha256(int4send(n)), now() from generate_series(1, 2000) n"
+    )
+    await _flush(db)
+    before = await _entries_read(owner)
+    for n in range(20):
+        await accounts.sign_in(db, kind="dev", subject=f"crowd{n}")
+        await accounts.sign_in(db, kind="dev", subject=f"new{n}")
+    await _flush(db)
+    after = await _entries_read(owner)
+    read = {name: after[name] - before[name] for name in after}
+    assert {name: n for name, n in read.items() if n > 500} == {}
+
+
 async def test_the_planner_never_sees_an_empty_queue(db, owner, person):
     """What it saw empty it joins the wrong way round, and keeps the plan for the next burst."""
     await _submit(db, person, 20, "few")
@@ -141,7 +163,8 @@ async def _entries_read(owner: psycopg.AsyncConnection) -> dict[str, int]:
         await (
             await owner.execute(
                 "select indexrelname, idx_tup_read from pg_stat_user_indexes"
-                " where schemaname in ('ledger', 'queue', 'outbox', 'audit', 'idempotency')"
+                " where schemaname in ('ledger', 'queue', 'outbox', 'audit', 'idempotency',"
+                " 'accounts')"
             )
         ).fetchall()
     )

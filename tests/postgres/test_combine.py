@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -60,8 +61,11 @@ PAY = BatchVerb(
 )
 
 
-def pay(db, wallet, key):
-    return submit(db, PAY, {"wallets": wallet, "keys": key})
+PAY_BY_WALLET = replace(PAY, name="pay by wallet", by="wallets")
+
+
+def pay(db, wallet, key, verb=PAY):
+    return submit(db, verb, {"wallets": wallet, "keys": key})
 
 
 @pytest.fixture
@@ -235,6 +239,52 @@ async def test_who_finds_no_turn_for_the_lock_is_told_in_time(wallets, empty_url
         assert not first.done()
         await holder.commit()
         assert (await first)["code"] == "ok"
+
+
+async def test_who_locks_another_row_flies_beside_and_who_locks_the_same_waits(combined, wallets):
+    first = asyncio.create_task(pay(combined, 1, "slow", PAY_BY_WALLET))
+    await _until(
+        wallets,
+        "select count(*) = 1 from pg_stat_activity where query like '%%from pay(%%'"
+        " and state = 'active' and pid <> pg_backend_pid()",
+    )
+    same = [asyncio.create_task(pay(combined, 1, f"same{n}", PAY_BY_WALLET)) for n in range(3)]
+    others = [pay(combined, n, f"k{n}", PAY_BY_WALLET) for n in range(2, 12)]
+    await asyncio.gather(*others)
+    assert not first.done()
+    assert not any(task.done() for task in same)
+    # One call took them all: none was ever 'busy', nor tried aside.
+    assert [(await task)["size"] for task in same] == [3, 3, 3]
+    assert first.done()
+    cursor = await wallets.execute("select key from entry where wallet = 1 order by at")
+    assert [key for (key,) in await cursor.fetchall()] == ["slow", "same0", "same1", "same2"]
+
+
+async def test_two_flights_share_who_waits(combined, wallets):
+    for tag in "ab":
+        rows = await asyncio.gather(
+            *(pay(combined, n + 1, f"{tag}{n}", PAY_BY_WALLET) for n in range(64))
+        )
+        assert [row["size"] for row in rows] == [32] * 64
+    assert await one(wallets, "select count(distinct call) from entry") == 4
+
+
+async def test_one_hot_row_travels_together_also_where_two_may_fly(combined, wallets):
+    await wallets.execute("update wallet set balance = 100 where id = 1")
+    rows = await asyncio.gather(*(pay(combined, 1, f"k{n}", PAY_BY_WALLET) for n in range(64)))
+    assert [row["code"] for row in rows] == ["ok"] * 10 + ["insufficient_tokens"] * 54
+    assert {row["size"] for row in rows} == {64}
+
+
+async def test_closing_waits_for_who_may_not_fly_yet(empty_url, wallets):
+    async with await Database.open(empty_url, combining=True) as db:
+        first = asyncio.create_task(pay(db, 1, "slow", PAY_BY_WALLET))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        second = asyncio.create_task(pay(db, 1, "k", PAY_BY_WALLET))
+        await asyncio.sleep(0)
+    # Closing waits for both, the second of which had not left.
+    assert (await first)["code"] == (await second)["code"] == "ok"
 
 
 async def test_a_cancelled_caller_takes_nothing_with_it(combined, wallets):

@@ -198,7 +198,7 @@ def _show_take(name: str, contended: takes.Contended, ratios: takes.Ratios) -> N
 @app.command("sign-in")
 def sign_in(
     people: Annotated[int, typer.Option(min=100, help="People who sign in, each round.")] = 2000,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 5,
     url: Url = None,
     json: AsJson = False,
 ) -> None:
@@ -210,8 +210,7 @@ def sign_in(
         )
         name = machine(where)
     if json:
-        ratios = {"newRatio": found.new_ratio, "oldRatio": found.old_ratio}
-        terminal.answer_json({"machine": name} | dataclasses.asdict(found) | ratios)
+        terminal.answer_json({"machine": name} | dataclasses.asdict(found))
         return
     terminal.note(name)
     terminal.table(

@@ -44,10 +44,8 @@ return (overlay(substr(encode(int8send(
         || right(encode(int2send(bucket), 'hex'), 2))::uuid;
 
 create or replace function kernel.new_seed() returns kernel.seed
-language plpgsql volatile parallel safe as $$
-declare
-    y bigint := date_part('epoch', clock_timestamp()) * 4096000;
-begin
-    return (int8send((y >> 12) << 16 | 28672 | (y & 4095)),
-            ('x' || right(gen_random_uuid()::text, 12))::bit(48)::bigint << 6);
-end $$;
+language sql volatile parallel safe
+return row(decode(overlay(substr(encode(int8send(
+               (date_part('epoch', clock_timestamp()) * 4096000)::bigint), 'hex'), 2)
+               placing '7' from 13 for 0), 'hex'),
+           ('x' || right(gen_random_uuid()::text, 12))::bit(48)::bigint << 6)::kernel.seed;

@@ -3,6 +3,10 @@
 While one call of a verb is in flight, the calls that arrive wait and leave as one: one round trip,
 one commit, each locked row locked once. Nobody waits for company: a lone call leaves at once.
 
+Where members say whose row they lock (`by`), two calls may be in flight, each with its share: while
+the server works on one, the callers of the other are served. Members of the same row are never in
+both: they travel together, or the later ones wait.
+
 Every caller gets its own outcome after its own commit, and nobody suffers for another:
 
 * a member whose row somebody's open transaction holds comes back 'busy' and is tried aside;
@@ -31,6 +35,7 @@ BUSY = "busy"
 _PATIENCE = 5.0  # seconds for a locked row, and for a database that went away
 _RETRIES = 3  # of a batch that met another transaction (deadlock, serialization)
 _ASIDE_FIRST, _ASIDE_MOST = 0.005, 0.1  # seconds between two tries of what is locked
+_FLIGHTS = 2  # of a verb at once, where its members say whose row they lock
 _TRIES_ASIDE = 2  # then it queues for the lock, alone, with a connection of its own
 
 
@@ -41,7 +46,8 @@ class BatchVerb:
     `sql` calls it with one named argument per column (`%(accounts)s::uuid[]`), the `constants`,
     and `wait => %(wait)s`. It returns rows with `ord` (position in the arrays, from 1) and `code`:
     'ok', a refusal's code, or, where `wait` is false, 'busy' for a locked row. `most` members
-    travel together. `keyed=False`: no member may be run again when nobody knows whether it was.
+    travel together. `by`: the column that says whose row a member locks, where every member locks
+    one only. `keyed=False`: no member may be run again when nobody knows whether it was.
     """
 
     name: str
@@ -49,6 +55,7 @@ class BatchVerb:
     columns: tuple[str, ...]
     constants: Mapping[str, Any] = field(default_factory=dict, hash=False)
     most: int = 500
+    by: str | None = None
     keyed: bool = True
 
     def arguments(self, members: Sequence[Mapping[str, Any]], *, wait: bool) -> dict[str, Any]:
@@ -142,7 +149,10 @@ class _Lane:
         self._verb = verb
         self._waiting: deque[_Member] = deque()
         self._busy: list[_Member] = []
-        self._flying = False
+        self._flights = _FLIGHTS if verb.by else 1
+        self._flying = 0
+        self._aloft = 0  # members in flight
+        self._rows_aloft: set[Any] = set()  # whose rows they lock
         self._aside = False
         self._alone = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,9 +162,7 @@ class _Lane:
         loop = asyncio.get_running_loop()
         member = _Member(values, loop.create_future())
         self._waiting.append(member)
-        if not self._flying:
-            self._flying = True
-            self._start(self._fly())
+        self._depart()
         return member.future
 
     async def drain(self) -> None:
@@ -167,25 +175,61 @@ class _Lane:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _depart(self) -> None:
+        if self._flying < self._flights:
+            self._flying += 1
+            self._start(self._fly())
+
     async def _fly(self) -> None:
-        """Take what waits, batch after batch, until nobody waits."""
+        """Take what waits, batch after batch, until nobody waits who may leave."""
         try:
-            while self._waiting:
-                batch: list[_Member] = []
-                while self._waiting and len(batch) < self._verb.most:
-                    member = self._waiting.popleft()
-                    if not member.future.cancelled():
-                        batch.append(member)
-                await self._settle(batch)
-        finally:
-            self._flying = False
-            for member in self._waiting:  # only when we were cancelled ourselves
+            while batch := self._board():
+                if self._waiting:
+                    self._depart()
+                rows = self._rows(batch)
+                self._rows_aloft |= rows
+                self._aloft += len(batch)
+                try:
+                    await self._settle(batch)
+                finally:
+                    self._rows_aloft -= rows
+                    self._aloft -= len(batch)
+                # Who was answered and asks again at once belongs to the next share: without them
+                # it is half of those who waited meanwhile, and the calls become many and small.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            for member in self._waiting:
                 member.future.cancel()
+            raise
+        finally:
+            self._flying -= 1
+
+    def _board(self) -> list[_Member]:
+        """Take from who waits, in their order: a share, and whoever shares a row with it."""
+        share = -(-(len(self._waiting) + self._aloft) // self._flights)
+        batch, rows, left = list[_Member](), set[Any](), deque[_Member]()
+        for member in self._waiting:
+            row = member.values[self._verb.by] if self._verb.by else None
+            if member.future.cancelled():
+                continue
+            if (
+                row in self._rows_aloft
+                or len(batch) >= self._verb.most
+                or (len(batch) >= share and row not in rows)
+            ):
+                left.append(member)
+            else:
+                batch.append(member)
+                rows.add(row)
+        self._waiting = left
+        return batch
+
+    def _rows(self, batch: Sequence[_Member]) -> set[Any]:
+        return {m.values[self._verb.by] for m in batch} if self._verb.by else set()
 
     async def _settle(self, batch: list[_Member]) -> None:
         """Give every member its outcome, or put it aside. Raises only when cancelled."""
-        if not batch:
-            return
         try:
             rows = await self._patiently(batch)
         except HoldfastError as problem:

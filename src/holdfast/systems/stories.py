@@ -29,6 +29,7 @@ GENERATE = BatchVerb(
         words => %(words)b::int[], keys => %(keys)b::text[],
         request_ids => %(request_ids)b::text[], wait => %(wait)s)""",
     columns=("accounts", "prompts", "languages", "words", "keys", "request_ids"),
+    by="accounts",
 )
 
 

@@ -17,6 +17,7 @@ CHARGE = BatchVerb(
         amounts => %(amounts)b::bigint[], keys => %(keys)b::text[], causes => %(causes)b::text[],
         request_ids => %(request_ids)b::text[], wait => %(wait)s)""",
     columns=("accounts", "amounts", "keys", "causes", "request_ids"),
+    by="accounts",
 )
 
 

@@ -96,6 +96,7 @@ SUBMIT = BatchVerb(
         retry_ofs => %(retry_ofs)b::uuid[], request_ids => %(request_ids)b::text[],
         asset => %(asset)s, wait => %(wait)s)""",
     columns=("accounts", "kinds", "payloads", "prices", "keys", "retry_ofs", "request_ids"),
+    by="accounts",
     constants={"verb": "queue.submit", "asset": "crystal"},
 )
 

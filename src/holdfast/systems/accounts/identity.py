@@ -28,11 +28,11 @@ _log = logging.getLogger(__name__)
 
 SIGN_IN = BatchVerb(
     name="accounts.sign_in",
-    sql="""select * from accounts.sign_in(kinds => %(kinds)s::text[],
-        subjects => %(subjects)s::text[], names => %(names)s::text[],
-        secrets => %(secrets)s::bytea[], required => %(required)s::boolean[],
-        may_create => %(may_create)s::boolean[], impersonators => %(impersonators)s::text[],
-        sessions => %(sessions)s::text[], wait => %(wait)s)""",
+    sql="""select * from accounts.sign_in(kinds => %(kinds)b::text[],
+        subjects => %(subjects)b::text[], names => %(names)b::text[],
+        secrets => %(secrets)b::bytea[], required => %(required)b::boolean[],
+        may_create => %(may_create)b::boolean[], impersonators => %(impersonators)b::text[],
+        sessions => %(sessions)b::text[], wait => %(wait)s)""",
     columns=(
         "kinds",
         "subjects",
@@ -43,6 +43,7 @@ SIGN_IN = BatchVerb(
         "impersonators",
         "sessions",
     ),
+    by="subjects",
 )
 
 

@@ -14,8 +14,9 @@ select transitions.declare('account', 'accounts.account', $$
     erase: ACTIVE | LINKED → ERASED (its person, admin)
 $$);
 
+-- Stable, as convert_to is: declared any firmer it could not be inlined, and was called row by row.
 create function accounts._bucket(kind text, subject text) returns smallint
-language sql immutable parallel safe
+language sql stable parallel safe
 return get_byte(sha256(convert_to(kind || ':' || subject, 'UTF8')), 0)::smallint;
 
 -- Equal without telling by the time it takes how much of it is equal: what is compared are hashes
@@ -27,38 +28,41 @@ begin
     return sha256(salt || a) = sha256(salt || b);
 end $$;
 
--- What is known of identities (only of those at the positions `ords`, where given), in one read;
--- account_id is null for an unknown one. A linked identity leads to the account that its own has
--- become an alias of.
+-- What is known of identities (only of those at the positions `ords`, where given), in one read,
+-- which becomes part of whoever asks, so he is who plans it; account_id is null for an unknown one.
+-- A linked identity leads to the account that its own has become an alias of.
 create function accounts._find(kinds text[], subjects text[], ords int[] default null)
 returns table (ord int, account_id uuid, status text, role text, name text, locale text,
                time_zone text, quiet_hours jsonb, created_at timestamptz, balance bigint,
                held bigint, family uuid[], welcomed boolean, secret_hash bytea,
-               linked_at timestamptz)
-language plpgsql as $$
-#variable_conflict use_column
-begin
-    return query
+               linked_at timestamptz, home smallint)
+language sql stable as $$
     select u.ord::int, a.id, a.status, a.role, a.name, a.locale, a.time_zone, a.quiet_hours,
            a.created_at, w.balance, w.held,
            a.id || array(select x.id from accounts.account x where x.alias_of = a.id order by x.id),
-           w.account_id is not null and (not a.welcome_due or exists (
-               select from ledger.entry e where e.bucket = a.bucket and e.account_id = a.id
-               and e.cause = 'grant:welcome' and e.kind = 'grant')),
-           i.secret_hash, i.linked_at
+           -- Not `exists`: asked of several, that may become one look at everybody's entries.
+           w.account_id is not null and (not a.welcome_due or (
+               select e.seq from ledger.entry e where e.bucket = a.bucket and e.account_id = a.id
+               and e.cause = 'grant:welcome' and e.kind = 'grant' limit 1) is not null),
+           i.secret_hash, i.linked_at, accounts._bucket(u.kind, u.subject)
+    -- Each `limit 1` forbids to read a table whole, which looks free while it was seen empty.
     from unnest(kinds, subjects) with ordinality as u(kind, subject, ord)
-    left join accounts.identity i on i.bucket = accounts._bucket(u.kind, u.subject)
-         and i.kind = u.kind and i.subject = u.subject
-    left join accounts.account o on o.bucket = kernel.bucket_of(i.account_id)
-         and o.id = i.account_id
-    left join accounts.account a on a.bucket = kernel.bucket_of(coalesce(o.alias_of, o.id))
-         and a.id = coalesce(o.alias_of, o.id)
-    left join ledger.wallet w on w.bucket = a.bucket and w.account_id = a.id
-         and w.asset = 'crystal'
+    left join lateral (
+        select * from accounts.identity x where x.bucket = accounts._bucket(u.kind, u.subject)
+        and x.kind = u.kind and x.subject = u.subject limit 1) i on true
+    left join lateral (
+        select x.id, x.alias_of from accounts.account x
+        where x.bucket = kernel.bucket_of(i.account_id) and x.id = i.account_id limit 1) o on true
+    left join lateral (
+        select * from accounts.account x
+        where x.bucket = kernel.bucket_of(coalesce(o.alias_of, o.id))
+        and x.id = coalesce(o.alias_of, o.id) limit 1) a on true
+    left join lateral (
+        select * from ledger.wallet x where x.bucket = a.bucket and x.account_id = a.id
+        and x.asset = 'crystal' limit 1) w on true
     where coalesce(u.ord = any (ords), true)
-    order by i.bucket, u.kind, u.subject, u.ord;
-end $$;
-select kernel.plan_by_index('accounts._find');
+    order by u.kind, u.subject, u.ord
+$$;
 
 -- Signs people in by identities that were verified outside; whoever is new gets his account. One
 -- statement either way. Outcomes: ok, device_secret_required, device_secret_invalid, device_linked,
@@ -74,13 +78,14 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     f     record;
+    r     record;
     n     int;
     todo  int[];        -- null: all of them
-    later int[];        -- who is new, and will be found when he has been registered
-    made  int[] := '{}';
+    later int[];        -- who is unknown, and will be registered
+    homes smallint[];   -- there
 begin
     loop
-        later := '{}';
+        later := '{}'; homes := '{}';
         for f in select * from accounts._find(kinds, subjects, todo) loop
             n := f.ord;
             code := null;
@@ -89,7 +94,7 @@ begin
                              when kinds[n] = 'device' and secrets[n] is null and required[n]
                              then 'device_secret_required' end;
                 if code is null then
-                    later := later || n;
+                    later := later || n; homes := homes || f.home;
                     continue;
                 end if;
             elsif kinds[n] = 'device' then
@@ -103,7 +108,7 @@ begin
             if code is null and impersonators[n] is not null then
                 perform accounts._trace_impersonator(f.account_id, impersonators[n], sessions[n]);
             end if;
-            ord := n; created := n = any (made);
+            ord := n; created := false;
             if code is not null then        -- of whom it is not, nothing is told
                 select * into f from accounts._find('{}', '{}');
             end if;
@@ -115,75 +120,95 @@ begin
             return next;
         end loop;
         exit when later = '{}';
-        made := made || accounts._register(kinds, subjects, names, secrets, later);
-        todo := later;
+        r := accounts._register(kinds, subjects, names, secrets, later, homes, impersonators,
+                                sessions);
+        return query
+        select u.ord, 'ok', u.id, true, 'ACTIVE', 'user', names[u.ord], 'en', 'UTC', null::jsonb,
+               r.moment, case when u.due then coalesce(r.bonus, 0) else 0 end, 0::bigint,
+               array[u.id], not u.due or r.bonus is not null
+        from unnest(r.made, r.ids, r.due) as u(ord, id, due);
+        -- Whoever is left was named twice, or somebody was faster.
+        exit when cardinality(r.made) = cardinality(later);
+        todo := array(select u from unnest(later) u where u <> all (r.made));
     end loop;
 end $$;
+select kernel.plan_by_index('accounts.sign_in');
 
--- Registers newcomers, unless somebody was faster; returns the positions of those it made. An
+-- Registers newcomers, in their order, unless somebody was faster; returns the positions of those it
+-- made, their ids, to whom the bonus was due, and what it was (null: it could not be paid). An
 -- account is born in its identity's bucket. A person who was here before and was erased gets no
 -- second bonus. What the accounts need is there before they are: the insert trigger, which makes it
 -- for whoever inserts an account by himself, finds nothing missing.
 create function accounts._register(
-    kinds text[], subjects text[], names text[], secrets bytea[], ords int[])
-returns int[] language plpgsql as $$
+    kinds text[], subjects text[], names text[], secrets bytea[], ords int[], homes smallint[],
+    impersonators text[], sessions text[], out made int[], out ids uuid[], out due boolean[],
+    out bonus bigint, out moment timestamptz)
+language plpgsql as $$
 #variable_conflict use_variable
 declare
-    seed   kernel.seed := kernel.new_seed();
-    moment timestamptz := kernel.now();
-    key    bytea := (select k.key from accounts._key k);
-    made   int[];
-    ids    uuid[];
-    due    boolean[];
+    seed    kernel.seed := kernel.new_seed();
+    newborn bigint;
 begin
-    with asked as materialized (
-        select distinct on (x.home, x.kind, x.subject) x.*,
-               kernel.nth_id(seed.high, seed.low, x.ord, x.home) as id
-        from (select o.ord, kinds[o.ord] as kind, subjects[o.ord] as subject,
-                     secrets[o.ord] as secret,
-                     accounts._bucket(kinds[o.ord], subjects[o.ord]) as home
-              from unnest(ords) as o(ord)) x
-        order by x.home, x.kind, x.subject, x.ord),
-    born as (
-        insert into accounts.identity (bucket, kind, subject, account_id, secret_hash, created_at)
-        select a.home, a.kind, a.subject, a.id, a.secret, moment from asked a
-        on conflict on constraint identity_pkey do nothing
-        returning identity.account_id)
-    select array_agg(a.ord), array_agg(a.id),
-           array_agg(not exists (select from accounts.past_person p where p.bucket = a.home
-                                 and p.hash = accounts._hash(key, a.kind, a.subject)))
-    into made, ids, due
-    from born b join asked a on a.id = b.account_id;
-    if made is null then
-        return '{}';
+    moment := kernel.now();
+    made := ords;
+    ids := array(select kernel.nth_id(seed.high, seed.low, u.n, u.home)
+                 from unnest(homes) with ordinality as u(home, n));
+    insert into accounts.identity (bucket, kind, subject, account_id, secret_hash, created_at)
+    select u.home, kinds[u.ord], subjects[u.ord], u.id, secrets[u.ord], moment
+    from unnest(made, ids, homes) as u(ord, id, home)
+    on conflict on constraint identity_pkey do nothing;
+    get diagnostics newborn = row_count;
+    if newborn < cardinality(ords) then
+        select coalesce(array_agg(u.ord), '{}'), array_agg(u.id), array_agg(u.home)
+        into made, ids, homes
+        from unnest(made, ids, homes) as u(ord, id, home)
+        join accounts.identity i on i.bucket = u.home and i.kind = kinds[u.ord]
+             and i.subject = subjects[u.ord] and i.account_id = u.id;
+        if made = '{}' then
+            return;
+        end if;
     end if;
-    perform accounts._equip(ids, due, moment);
-    insert into accounts.account (bucket, id, name, welcome_due)
-    select kernel.bucket_of(u.id), u.id, names[u.ord], u.due
+    due := array(
+        select (select p.hash from accounts.past_person p where p.bucket = u.home
+                and p.hash = accounts._hash(k.key, kinds[u.ord], subjects[u.ord])) is null
+        from accounts._key k, unnest(made, homes) as u(ord, home));
+    bonus := accounts._equip(ids, due, moment);
+    insert into accounts.account (bucket, id, status, role, name, locale, time_zone, created_at,
+                                  welcome_due)
+    select kernel.bucket_of(u.id), u.id, 'ACTIVE', 'user', names[u.ord], 'en', 'UTC', moment, u.due
     from unnest(ids, made, due) as u(id, ord, due);
-    return made;
+    if cardinality(array_remove(impersonators, null)) > 0 then
+        perform accounts._trace_impersonator(u.id, impersonators[u.ord], sessions[u.ord])
+        from unnest(ids, made) as u(id, ord) where impersonators[u.ord] is not null;
+    end if;
 end $$;
 
--- Wallet, stream and reader of new accounts, and the bonus of those to whom it is due. A bonus that
--- fails aborts no sign-up: the wallets begin empty, and it is made good at the next occasion.
+-- Wallet, stream and reader of new accounts, and the bonus of those to whom it is due; returns the
+-- bonus. A bonus that fails (null then) aborts no sign-up: the wallets begin empty, and it is made
+-- good at the next occasion.
 create function accounts._equip(ids uuid[], due boolean[], moment timestamptz)
-returns void language plpgsql as $$
+returns bigint language plpgsql as $$
 #variable_conflict use_variable
+declare
+    bonus bigint;
 begin
     perform outbox._open(ids);
     begin
-        perform ledger._open(ids, 'crystal', kernel.setting_number('welcome_bonus'), due, 'welcome',
-                             'bonus', 'grant:welcome', moment);
+        bonus := kernel.setting_number('welcome_bonus');
+        perform ledger._open(ids, 'crystal', bonus, due, 'welcome', 'bonus', 'grant:welcome',
+                             moment);
     exception when others then
         raise warning 'welcome bonus of % accounts not paid yet: % (%)', cardinality(ids),
             sqlerrm, sqlstate;
         perform ledger._open(ids, 'crystal', 0, due, 'welcome', 'bonus', 'grant:welcome', moment);
+        return null;
     end;
+    return bonus;
 end $$;
 
 -- Of an identity, under the key that only the verbs may read.
 create function accounts._hash(key bytea, kind text, subject text) returns bytea
-language sql immutable parallel safe
+language sql stable parallel safe
 return sha256(key || sha256(key || convert_to(kind || ':' || subject, 'UTF8')));
 
 create function accounts._was_here(kind text, subject text) returns boolean

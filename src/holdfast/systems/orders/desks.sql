@@ -25,7 +25,7 @@ create view orders.order_seen as
          and s.operator_id = o.assigned_operator_id;
 
 create function orders._home(desk text) returns smallint
-language sql immutable parallel safe
+language sql stable parallel safe
 return get_byte(sha256(convert_to(desk, 'UTF8')), 0)::smallint;
 
 -- A desk with the limits that are in force: its own, or the installation's.
