@@ -134,8 +134,8 @@ begin
 end $$;
 select kernel.plan_by_index('accounts.sign_in');
 
--- Registers newcomers, in their order, unless somebody was faster; returns the positions of those it
--- made, their ids, to whom the bonus was due, and what it was (null: it could not be paid). An
+-- Registers newcomers, in their order, unless somebody was faster; returns the positions of those
+-- it made, their ids, to whom the bonus was due, and what it was (null: it could not be paid). An
 -- account is born in its identity's bucket. A person who was here before and was erased gets no
 -- second bonus. What the accounts need is there before they are: the insert trigger, which makes it
 -- for whoever inserts an account by himself, finds nothing missing.
