@@ -3,6 +3,7 @@
 import asyncio
 import re
 import tempfile
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -18,8 +19,10 @@ from holdfast.errors import (
 )
 from holdfast.kernel import ledger
 from holdfast.kernel.prelude import new_id
+from holdfast.postgres.combine import submit_many
 from holdfast.postgres.pool import Database
 from holdfast.systems import accounts
+from holdfast.systems.accounts.identity import SIGN_IN
 
 SECRET, OTHER = "s" * 40, "t" * 40
 DEVICE = "device-0001"
@@ -124,6 +127,46 @@ async def test_a_plain_insert_by_the_application_gets_wallet_and_bonus(db, app_u
         )
     assert (await accounts.get(db, account_id=account)).balance == 100
     assert await entries(db, account) == [("grant:welcome", 100)]
+
+
+async def test_several_plain_inserts_in_one_statement_each_get_what_is_theirs(db, owner):
+    people = [new_id(n) for n in (1, 2, 3)]
+    await owner.execute(
+        "insert into accounts.account (bucket, id, locale, time_zone, quiet_hours, welcome_due)"
+        ' values (1, %s, \'uk\', \'Europe/Kyiv\', \'{"from": "22:00", "until": "07:00"}\', true),'
+        " (2, %s, 'en', 'Mars/Olympus', null, true), (3, %s, 'ru', 'UTC', null, false)",
+        people,
+    )
+    balances = [(await accounts.get(db, account_id=one)).balance for one in people]
+    assert balances == [100, 100, 0]
+    read = await owner.execute(
+        "select r.locale, r.time_zone, r.quiet_from::text, s.stream = r.account_id"
+        " from outbox.reader r join outbox.stream s on s.stream = r.account_id order by r.bucket"
+    )
+    assert await read.fetchall() == [
+        ("uk", "Europe/Kyiv", "22:00:00", True), ("en", "UTC", None, True),
+        ("ru", "UTC", None, True),
+    ]  # fmt: skip
+
+
+async def test_a_first_sign_in_says_what_the_next_one_reads(db):
+    for name in (None, "Ann"):
+        new = await accounts.sign_in(db, kind="clerk", subject=f"user_{name}", name=name)
+        read = await accounts.sign_in(db, kind="clerk", subject=f"user_{name}", name=name)
+        assert replace(new, created=False) == read == await accounts.get(db, account_id=new.id)
+
+
+async def test_one_named_twice_beside_others_in_one_call_is_made_once(db):
+    named = ["ann", "bob", "ann", "kim", "bob", "ann"]
+    member = {"kinds": "clerk", "names": None, "secrets": None, "required": True,
+              "may_create": True, "impersonators": None, "sessions": None}  # fmt: skip
+    rows = await submit_many(db, SIGN_IN, [member | {"subjects": who} for who in named])
+    assert {row["code"] for row in rows} == {"ok"}
+    assert [row["created"] for row in rows] == [True, True, False, True, False, False]
+    ids = {who: row["account_id"] for who, row in zip(named, rows, strict=True)}
+    assert [row["account_id"] for row in rows] == [ids[who] for who in named]
+    assert len(set(ids.values())) == 3
+    assert {row["balance"] for row in rows} == {100}
 
 
 async def test_an_update_fires_nothing(db, owner):
