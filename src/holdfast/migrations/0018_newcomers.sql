@@ -96,14 +96,16 @@ alter table ledger.entry
     drop constraint signs,
     add constraint signs check (ledger._signs_agree(kind, amount, held_change, reverses));
 
-create function ledger._lot_is_whole(l ledger.lot) returns boolean
-language plpgsql immutable as $$
+create function ledger._lot_is_whole(
+    open boolean, amount bigint, remaining bigint, held bigint, kind text, bucket smallint,
+    id uuid, account_id uuid)
+returns boolean language plpgsql immutable as $$
 begin
-    return l.open = (l.remaining > 0) and l.held between 0 and l.remaining
-        and l.remaining <= l.amount and l.amount > 0
-        and l.kind in ('bought', 'promotional', 'welcome')
-        and l.bucket = get_byte(uuid_send(l.id), 15)
-        and l.bucket = get_byte(uuid_send(l.account_id), 15);
+    return open = (remaining > 0) and held between 0 and remaining and remaining <= amount
+        and amount > 0 and kind in ('bought', 'promotional', 'welcome')
+        and bucket = get_byte(uuid_send(id), 15) and bucket = get_byte(uuid_send(account_id), 15);
 end $$;
 alter table ledger.lot
-    drop constraint whole, add constraint whole check (ledger._lot_is_whole(lot));
+    drop constraint whole,
+    add constraint whole check (
+        ledger._lot_is_whole(open, amount, remaining, held, kind, bucket, id, account_id));
