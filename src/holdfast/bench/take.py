@@ -3,8 +3,8 @@
 `contended` has many operators want each order at the same moment. `ratios` compares, in one run and
 call by call: the whole `take` with the seed's shape (UPDATE, then the audit's INSERT, as statements
 of a transaction), and the UPDATE that names the state it starts from with the one that names the id
-only. `far` compares the first two once more with a database that is `ROUND_TRIP` away: the take
-does more work on the server, the seed's shape goes there four times.
+only. The first two once more with a database that is `ROUND_TRIP` away: the take does more work on
+the server, the seed's shape goes there four times.
 """
 
 import asyncio

@@ -120,6 +120,7 @@ async def _run(
 @dataclass(slots=True, eq=False)
 class _Member:
     values: Mapping[str, Any]
+    row: Any  # whose it locks; None where its verb does not say
     future: asyncio.Future[Row]
     until: float = field(default_factory=lambda: time.monotonic() + _PATIENCE)
     tries: int = 0
@@ -160,7 +161,8 @@ class _Lane:
     def add(self, values: Mapping[str, Any]) -> asyncio.Future[Row]:
         """Take a member; its future is its own outcome."""
         loop = asyncio.get_running_loop()
-        member = _Member(values, loop.create_future())
+        row = values[self._verb.by] if self._verb.by else None
+        member = _Member(values, row, loop.create_future())
         self._waiting.append(member)
         self._depart()
         return member.future
@@ -186,7 +188,7 @@ class _Lane:
             while batch := self._board():
                 if self._waiting:
                     self._depart()
-                rows = self._rows(batch)
+                rows = {member.row for member in batch}
                 self._rows_aloft |= rows
                 self._aloft += len(batch)
                 try:
@@ -210,23 +212,19 @@ class _Lane:
         share = -(-(len(self._waiting) + self._aloft) // self._flights)
         batch, rows, left = list[_Member](), set[Any](), deque[_Member]()
         for member in self._waiting:
-            row = member.values[self._verb.by] if self._verb.by else None
             if member.future.cancelled():
                 continue
             if (
-                row in self._rows_aloft
+                member.row in self._rows_aloft
                 or len(batch) >= self._verb.most
-                or (len(batch) >= share and row not in rows)
+                or (len(batch) >= share and member.row not in rows)
             ):
                 left.append(member)
             else:
                 batch.append(member)
-                rows.add(row)
+                rows.add(member.row)
         self._waiting = left
         return batch
-
-    def _rows(self, batch: Sequence[_Member]) -> set[Any]:
-        return {m.values[self._verb.by] for m in batch} if self._verb.by else set()
 
     async def _settle(self, batch: list[_Member]) -> None:
         """Give every member its outcome, or put it aside. Raises only when cancelled."""

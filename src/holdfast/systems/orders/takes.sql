@@ -137,6 +137,7 @@ begin
     if not found then
         return null;
     end if;
+    -- Assigned, not performed: a `perform` is a query of its own.
     event := orders._trace(o, 'ASSIGNED_TO_OPERATOR', 'orders.taken', 'PENDING', who.id::text,
                            null, who.id::text, null, who.request_id, moment);
     return orders._show(o, d, holder_name);
@@ -214,7 +215,7 @@ begin
         select * into o from orders.order x
         where x.bucket = kernel.bucket_of(each.id) and x.id = each.id;
         select * into d from orders.desk_in_force x
-    where x.bucket = o.bucket and x.id = o.desk_id;
+        where x.bucket = o.bucket and x.id = o.desk_id;
         outcome := (orders._try_take(o, d, who, null, false)).outcome;
         return query select each.n, each.id, t.code, t.seen, t.allowed, t.most
             from orders._tell(outcome, each.id, who) t;
