@@ -2,11 +2,11 @@
 
 import contextlib
 from collections.abc import Coroutine, Iterator, Mapping
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, TypeVar, overload
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
+from psycopg.rows import BaseRowFactory, dict_row
 
 from holdfast.errors import BrokenPromise
 from holdfast.postgres.failures import STALE_PLAN, error_for
@@ -15,8 +15,25 @@ from holdfast.postgres.pool import Handle, Row
 _T = TypeVar("_T")
 
 
-async def call(db: Handle, sql: LiteralString, args: Mapping[str, Any] | None = None) -> list[Row]:
-    """Execute one statement and return its rows, as dicts.
+@overload
+async def call(
+    db: Handle, sql: LiteralString, args: Mapping[str, Any] | None = None
+) -> list[Row]: ...
+
+
+@overload
+async def call(
+    db: Handle, sql: LiteralString, args: Mapping[str, Any] | None, rows: BaseRowFactory[_T]
+) -> list[_T]: ...
+
+
+async def call(
+    db: Handle,
+    sql: LiteralString,
+    args: Mapping[str, Any] | None = None,
+    rows: BaseRowFactory[Any] = dict_row,
+) -> list[Any]:
+    """Execute one statement and return its rows, as dicts, or as what `rows` makes of them.
 
     `db` is a Database or the caller's own connection, also a blocking one (see `run_sync`).
     Raises Unavailable (nobody knows whether it happened), Retryable (nothing was written),
@@ -25,14 +42,14 @@ async def call(db: Handle, sql: LiteralString, args: Mapping[str, Any] | None = 
     """
     if isinstance(db, psycopg.Connection):
         with _mapped():
-            return _execute_blocking(db, sql, args)
+            return _execute_blocking(db, sql, args, rows)
     if isinstance(db, psycopg.AsyncConnection):
         with _mapped():
-            return await _execute(db, sql, args)
+            return await _execute(db, sql, args, rows)
     async with db.connection() as connection:
         with _mapped():
             db.round_trips += 1
-            return await _execute(connection, sql, args)
+            return await _execute(connection, sql, args, rows)
 
 
 async def call_one(db: Handle, sql: LiteralString, args: Mapping[str, Any] | None = None) -> Row:
@@ -65,9 +82,12 @@ def _mapped() -> Iterator[None]:
 
 
 async def _execute(
-    connection: psycopg.AsyncConnection[Any], sql: LiteralString, args: Mapping[str, Any] | None
-) -> list[Row]:
-    async with connection.cursor(binary=True, row_factory=dict_row) as cursor:
+    connection: psycopg.AsyncConnection[Any],
+    sql: LiteralString,
+    args: Mapping[str, Any] | None,
+    rows: BaseRowFactory[Any],
+) -> list[Any]:
+    async with connection.cursor(binary=True, row_factory=rows) as cursor:
         try:
             await cursor.execute(sql, args, prepare=True)
         except psycopg.errors.FeatureNotSupported as problem:
@@ -79,9 +99,12 @@ async def _execute(
 
 
 def _execute_blocking(
-    connection: psycopg.Connection[Any], sql: LiteralString, args: Mapping[str, Any] | None
-) -> list[Row]:
-    with connection.cursor(binary=True, row_factory=dict_row) as cursor:
+    connection: psycopg.Connection[Any],
+    sql: LiteralString,
+    args: Mapping[str, Any] | None,
+    rows: BaseRowFactory[Any],
+) -> list[Any]:
+    with connection.cursor(binary=True, row_factory=rows) as cursor:
         try:
             cursor.execute(sql, args, prepare=True)
         except psycopg.errors.FeatureNotSupported as problem:

@@ -6,6 +6,7 @@ who join several verbs, or a verb and their own tables; READ COMMITTED is assume
 
 import asyncio
 import contextlib
+import json
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
@@ -13,7 +14,9 @@ from typing import Any, Self, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from pydantic_core import from_json
 
 from holdfast.errors import Unavailable
 from holdfast.postgres import check
@@ -162,7 +165,8 @@ class Database:
             await self._pool.check()
             raise
 
-    async def _connected(self, _: AsyncConnection[Any]) -> None:
+    async def _connected(self, connection: AsyncConnection[Any]) -> None:
+        set_json_loads(_read_json, connection)
         self._connections += 1
 
     async def _revive(self, _: object) -> None:
@@ -179,6 +183,14 @@ class Database:
 
 
 Handle: TypeAlias = Database | psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
+
+
+def _read_json(document: str | bytes) -> Any:
+    """Read a json column: a claim of 500 jobs has 500 of them, and `json` is six times slower."""
+    try:
+        return from_json(document)
+    except ValueError:  # more levels than it goes down
+        return json.loads(document)
 
 
 def _readable(file: int) -> bool:

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from psycopg.rows import args_row
+
 from holdfast.errors import refusal
 from holdfast.postgres.call import call, call_one
 from holdfast.postgres.pool import Handle
@@ -80,9 +82,11 @@ async def claim(
     """
     marks = low_water or LowWater()
     at = [marks.keys.get(kind, (None, None, None)) for kind in kinds]
-    rows = await call(
+    leases = await call(
         db,
-        """select * from queue.claim(worker => %(worker)s, kinds => %(kinds)b::text[],
+        """select id, account_id, kind, payload, price, attempt, attempts, token, due_at,
+            deadline_at, lease_seconds, priority, run_at, request_id, metered
+            from queue.claim(worker => %(worker)s, kinds => %(kinds)b::text[],
             at_most => %(limit)s, after_priorities => %(priorities)b::smallint[],
             after_runs => %(runs)b::timestamptz[], after_ids => %(ids)b::uuid[],
             say_idle => %(say_idle)s)""",
@@ -95,8 +99,8 @@ async def claim(
             "ids": [key[2] for key in at],
             "say_idle": say_idle,
         },
+        args_row(Lease),
     )
-    leases = [Lease(*[row[name] for name in Lease._fields]) for row in rows]
     marks.advance(leases)
     return leases
 
