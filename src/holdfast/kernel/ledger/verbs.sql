@@ -50,7 +50,9 @@ create function ledger._unlocked(accounts uuid[], locked uuid[], codes text[])
 returns text[] language plpgsql as $$
 #variable_conflict use_variable
 begin
-    if cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
+    if cardinality(locked) = cardinality(accounts) then
+        return codes;       -- all, and nobody is named twice
+    elsif cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
         return codes;
     end if;
     for i in 1 .. cardinality(accounts) loop
