@@ -38,20 +38,25 @@ create function idempotency._judge(
 language plpgsql as $$
 #variable_conflict use_column
 begin
+    -- Where nobody is named twice, there are no twins.
+    if cardinality(accounts) > 1 then
+        select array_agg(x.first order by x.ord) into twins
+        from (select u.ord, first_value(u.ord::int) over (
+                         partition by u.account, u.key order by u.ord) as first
+              from unnest(accounts, keys) with ordinality as u(account, key, ord)) x
+        where cardinality(accounts) > (select count(distinct u) from unnest(accounts) u);
+    end if;
     select array_agg(case
                when k.fingerprint = m.fingerprint then 'replay'
                when k.fingerprint is not null then 'idempotency_key_reused'
-               when m.first = m.ord then 'fresh'
-               when m.first_fingerprint = m.fingerprint then 'twin'
+               when twins is null or twins[m.ord] = m.ord then 'fresh'
+               when fingerprints[twins[m.ord]] = m.fingerprint then 'twin'
                else 'busy' end order by m.ord),
            array_agg(k.result_id order by m.ord),
-           array_agg(m.first order by m.ord)
+           array_agg(coalesce(twins[m.ord], m.ord::int) order by m.ord)
     into standings, results, twins
-    from (select u.*, first_value(u.ord::int) over same as first,
-                 first_value(u.fingerprint) over same as first_fingerprint
-          from unnest(accounts, keys, fingerprints) with ordinality
-               as u(account, key, fingerprint, ord)
-          window same as (partition by u.account, u.key order by u.ord)) m
+    from unnest(accounts, keys, fingerprints) with ordinality
+         as m(account, key, fingerprint, ord)
     -- Limited, so that each member is a probe whatever the planner believes: to a table that it
     -- knows as empty, reading all keys of the verb once a member looks as cheap.
     left join lateral (

@@ -48,6 +48,7 @@ returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
     there uuid[];
+    nths  bigint[];     -- of each effect among those of its stream; null: each has one
 begin
     if idle is null then
         select array_agg(s.stream), coalesce(array_agg(s.stream) filter (
@@ -63,10 +64,16 @@ begin
                 coalesce(cardinality(there), 0), cardinality(streams) using errcode = 'KH006';
         end if;
     end if;
+    if cardinality(streams) > 1 then
+        select array_agg(x.nth order by x.ord) into nths
+        from (select u.ord, row_number() over (partition by u.stream order by u.ord) as nth
+              from unnest(streams) with ordinality as u(stream, ord)) x
+        where cardinality(streams) > (select count(distinct u) from unnest(streams) u);
+    end if;
     insert into outbox.effect (bucket, stream, seq, id, topic, payload, valid_while, source,
                                request_id, at)
-    select x.home, x.stream, x.last + row_number() over (partition by x.stream order by x.ord),
-           x.id, x.topic, x.payload, x.valid_while, x.source, x.request_id, at
+    select x.home, x.stream, x.last + coalesce(nths[x.ord], 1), x.id, x.topic, x.payload,
+           x.valid_while, x.source, x.request_id, at
     from (select u.*, kernel.bucket_of(u.stream) as home,
                  coalesce((select e.seq from outbox.effect e
                            where e.bucket = kernel.bucket_of(u.stream) and e.stream = u.stream

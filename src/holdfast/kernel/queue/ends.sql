@@ -90,7 +90,9 @@ begin
         seen := outbox._lock_idle(accounts, wait);
     end if;
     locked := seen.locked; idle := seen.idle;
-    if cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
+    if cardinality(locked) = cardinality(accounts) then
+        return;             -- all, and nobody is named twice
+    elsif cardinality(locked) = (select count(distinct a) from unnest(accounts) a) then
         return;
     end if;
     select busy || array_agg(x.o order by x.o) filter (where not x.locked),
