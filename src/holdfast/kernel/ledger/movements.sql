@@ -135,17 +135,18 @@ create function ledger._charge_plain(
 language plpgsql as $$
 #variable_conflict use_variable
 declare
-    lots uuid[];
+    places tid[];   -- of the wallets, which are locked
+    lots   uuid[];
 begin
     -- In order said aloud: anything that sorts (a count of distinct ones, say) would change it.
     select array_agg(case when w.balance < u.amount then 'insufficient_tokens' else 'ok' end
                      order by u.ord),
            array_agg(w.seq + 1 order by u.ord), array_agg(w.balance order by u.ord),
-           array_agg(l.id order by u.ord)
-    into codes, seqs, frees, lots
+           array_agg(w.ctid order by u.ord), array_agg(l.id order by u.ord)
+    into codes, seqs, frees, places, lots
     from unnest(accounts, amounts) with ordinality as u(account, amount, ord)
     cross join lateral (
-        select x.balance, x.seq from ledger.wallet x
+        select x.balance, x.seq, x.ctid from ledger.wallet x
         where x.bucket = kernel.bucket_of(u.account) and x.account_id = u.account
           and x.asset = asset and x.held = 0
         offset 0) w
@@ -162,12 +163,13 @@ begin
     end if;
     with m as materialized (
         select u.*, kernel.bucket_of(u.account) as bucket, asset as asset
-        from unnest(accounts, amounts, ids, causes, request_ids, codes, seqs, frees, lots)
-             as u(account, amount, id, cause, request_id, code, seq, free, lot)
+        from unnest(accounts, amounts, ids, causes, request_ids, codes, seqs, frees, places,
+                    lots)
+             as u(account, amount, id, cause, request_id, code, seq, free, place, lot)
         where u.code = 'ok'),
     paid as (
         update ledger.wallet w set balance = m.free - m.amount, seq = m.seq from m
-        where w.bucket = m.bucket and w.account_id = m.account and w.asset = m.asset),
+        where w.bucket = m.bucket and w.ctid = m.place),
     burned as (
         update ledger.lot l
         set remaining = l.remaining - m.amount, open = l.remaining > m.amount from m

@@ -25,8 +25,8 @@ begin
         from unnest(jobs, tokens, results) with ordinality as u(job, token, result, ord)
         where j.bucket = kernel.bucket_of(u.job) and j.id = u.job
           and (cardinality(held.ords) = cardinality(jobs) or u.ord = any (held.ords));
-        perform queue._after_finish(held.ids, held.accounts, held.kinds, held.workers, held.idle,
-                                    moment);
+        perform queue._after_finish(held.ids, held.places, held.accounts, held.kinds, held.workers,
+                                    held.idle, moment);
     end if;
     return query
     select u.ord::int, coalesce(u.code, l.code, 'not_found'),
@@ -49,11 +49,11 @@ select kernel.plan_by_index('queue.finish');
 
 -- Locks the leases that are still held, then their people's streams (and wallets, first, when
 -- money may move; jobs priced by use are left out when it may not). ords: positions that may
--- proceed; busy: held by somebody's open transaction (only with wait = false); idle: streams with
--- nothing to send.
+-- proceed; busy: held by somebody's open transaction (only with wait = false); places: where the
+-- rows are while they are locked; idle: streams with nothing to send.
 create function queue._hold_leases(
     jobs uuid[], tokens uuid[], money boolean, wait boolean,
-    out ords int[], out busy int[], out ids uuid[], out accounts uuid[],
+    out ords int[], out busy int[], out ids uuid[], out places tid[], out accounts uuid[],
     out kinds text[], out workers text[], out idle uuid[])
 language plpgsql as $$
 #variable_conflict use_variable
@@ -63,19 +63,19 @@ declare
 begin
     -- The token is judged again on the row as it is when the lock is got.
     if wait then
-        select array_agg(t.ord), array_agg(t.id), array_agg(t.account_id), array_agg(t.kind),
-               array_agg(t.worker)
-        into ords, ids, accounts, kinds, workers
-        from (select u.ord::int, r.id, r.account_id, r.kind, r.worker
+        select array_agg(t.ord), array_agg(t.id), array_agg(t.ctid), array_agg(t.account_id),
+               array_agg(t.kind), array_agg(t.worker)
+        into ords, ids, places, accounts, kinds, workers
+        from (select u.ord::int, r.id, r.ctid, r.account_id, r.kind, r.worker
               from unnest(jobs, tokens) with ordinality as u(job, token, ord)
               join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
                    and r.token = u.token and (money or not r.metered)
               order by r.id for update of r) t;
     else
-        select array_agg(t.ord), array_agg(t.id), array_agg(t.account_id), array_agg(t.kind),
-               array_agg(t.worker)
-        into ords, ids, accounts, kinds, workers
-        from (select u.ord::int, r.id, r.account_id, r.kind, r.worker
+        select array_agg(t.ord), array_agg(t.id), array_agg(t.ctid), array_agg(t.account_id),
+               array_agg(t.kind), array_agg(t.worker)
+        into ords, ids, places, accounts, kinds, workers
+        from (select u.ord::int, r.id, r.ctid, r.account_id, r.kind, r.worker
               from unnest(jobs, tokens) with ordinality as u(job, token, ord)
               join queue.job_ready r on r.bucket = kernel.bucket_of(u.job) and r.id = u.job
                    and r.token = u.token and (money or not r.metered)
@@ -98,12 +98,14 @@ begin
     select busy || array_agg(x.o order by x.o) filter (where not x.locked),
            coalesce(array_agg(x.o order by x.o) filter (where x.locked), '{}'),
            array_agg(x.id order by x.o) filter (where x.locked),
+           array_agg(x.place order by x.o) filter (where x.locked),
            array_agg(x.account order by x.o) filter (where x.locked),
            array_agg(x.kind order by x.o) filter (where x.locked),
            array_agg(x.worker order by x.o) filter (where x.locked)
-    into busy, ords, ids, accounts, kinds, workers
+    into busy, ords, ids, places, accounts, kinds, workers
     from (select u.*, u.account = any (locked) as locked
-          from unnest(ords, ids, accounts, kinds, workers) as u(o, id, account, kind, worker)) x;
+          from unnest(ords, ids, places, accounts, kinds, workers)
+               as u(o, id, place, account, kind, worker)) x;
 end $$;
 
 -- Members whose lease is current and was not locked: it is held by somebody's open transaction.
@@ -119,7 +121,8 @@ begin
 end $$;
 
 create function queue._after_finish(
-    ids uuid[], accounts uuid[], kinds text[], workers text[], idle uuid[], moment timestamptz)
+    ids uuid[], places tid[], accounts uuid[], kinds text[], workers text[], idle uuid[],
+    moment timestamptz)
 returns void language plpgsql as $$
 #variable_conflict use_variable
 declare
@@ -127,8 +130,9 @@ declare
     events   uuid[];
     payloads jsonb[];
 begin
-    delete from queue.job_ready r using unnest(ids) i
-    where r.bucket = kernel.bucket_of(i) and r.id = i;
+    -- By its place: the row is locked, so it is where it was, and no index need be asked again.
+    delete from queue.job_ready r using unnest(ids, places) as i(id, place)
+    where r.bucket = kernel.bucket_of(i.id) and r.ctid = i.place;
     delete from queue.job_chunk c using unnest(ids) i
     where c.bucket = kernel.bucket_of(i) and c.job_id = i;
     select array_agg(kernel.nth_id(seed.high, seed.low, u.n, kernel.bucket_of(u.i))),

@@ -52,7 +52,9 @@ begin
 end $$;
 select kernel.plan_by_index('queue.claim');
 
--- The token is an id like any other, and names the claim's audit row.
+-- The token is an id like any other, and names the claim's audit row. What was picked is locked, so
+-- it is found again by its place. (A row that moved between the look and the lock is passed over
+-- and stays in the queue: nothing but an end or another claim moves a row that waits.)
 create function queue._claim_kind(
     worker text, k queue.kind, of_priority smallint, at_most int, moment timestamptz,
     after_run timestamptz, after_id uuid)
@@ -67,7 +69,7 @@ declare
 begin
     return query
     with picked as materialized (
-        select r.bucket, r.id from queue.job_ready r
+        select r.bucket, r.ctid as place from queue.job_ready r
         where r.kind = k.kind and r.token is null and r.priority = of_priority
           and r.run_at <= moment and r.due_at > moment
           and (r.run_at, r.id) > (coalesce(after_run, '-infinity'),
@@ -76,7 +78,7 @@ begin
         limit at_most
         for update skip locked),
     counted as materialized (
-        select p.bucket, p.id, kernel.nth_id(seed.high, seed.low, row_number() over (), p.bucket)
+        select p.bucket, p.place, kernel.nth_id(seed.high, seed.low, row_number() over (), p.bucket)
                as token
         from picked p),
     leased as (
@@ -86,7 +88,7 @@ begin
             deadline_at = coalesce(r.deadline_at,
                                    moment + make_interval(secs => k.deadline_seconds)),
             due_at = moment + make_interval(secs => k.lease_seconds)
-        from counted p where r.bucket = p.bucket and r.id = p.id
+        from counted p where r.bucket = p.bucket and r.ctid = p.place
         returning r.*),
     moved as (
         update queue.job j

@@ -108,8 +108,8 @@ begin
     set status = 'completed', result = settle.result, token = settle.token, captured = used,
         finished_at = moment, version = x.version + 1
     where x.bucket = j.bucket and x.id = j.id;
-    perform queue._after_finish(held.ids, held.accounts, held.kinds, held.workers, held.idle,
-                                moment);
+    perform queue._after_finish(held.ids, held.places, held.accounts, held.kinds, held.workers,
+                                held.idle, moment);
     return query select 'ok', 'completed', used;
 end $$;
 
