@@ -7,9 +7,10 @@ import time
 
 import psycopg
 
-from holdfast.bench import take
+from holdfast.bench import start, take
 from holdfast.bench.ground import Ground
 from holdfast.bench.link import link
+from holdfast.config import Settings
 
 ROUND_TRIP = 0.02
 
@@ -39,3 +40,19 @@ def test_takes_are_compared_near_and_far(owner_url, app_url):
     assert found.far_take_ms >= found.take_ms + take.ROUND_TRIP * 1000 * 0.5
     # Four round trips beside one.
     assert found.far_seed_ms - found.seed_ms > found.far_take_ms - found.take_ms
+
+
+def test_a_start_is_told_from_the_call_and_from_its_commit(owner_url, app_url):
+    done = []
+    found = asyncio.run(
+        start.measure(Ground(owner_url, app_url), Settings.read({}), 20, tell=done.append)
+    )
+    assert sum(done) == len(found.from_call) == len(found.from_commit) == 20
+    assert found.from_call == sorted(found.from_call)
+    assert all(
+        call - commit > 0 for call, commit in zip(found.from_call, found.from_commit, strict=True)
+    )
+    # The worker was told, it did not find the job by looking again.
+    assert start.percentile(found.from_commit, 0.5) < Settings.read({}).poll_seconds * 1000 / 2
+    assert start.percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 3.0
+    assert start.percentile([1.0, 2.0], 1.0) == 2.0

@@ -11,6 +11,7 @@ import typer
 from holdfast.bench import lifecycle as lives
 from holdfast.bench import raw
 from holdfast.bench import sign_in as signing
+from holdfast.bench import start as starting
 from holdfast.bench import steps as training
 from holdfast.bench import take as takes
 from holdfast.bench.ground import Ground, ground
@@ -218,5 +219,38 @@ def sign_in(
         [
             ("new", f"{found.new:,.0f}", f"{found.seed_new:,.0f}", f"{found.new_ratio:.2f}"),
             ("old", f"{found.old:,.0f}", f"{found.seed_old:,.0f}", f"{found.old_ratio:.2f}"),
+        ],
+    )
+
+
+@app.command()
+def start(
+    jobs: Annotated[int, typer.Option(min=20, help="Jobs, one at a time.")] = 400,
+    url: Url = None,
+    json: AsJson = False,
+) -> None:
+    """How long an idle queue lets a job wait before its handler starts."""
+    settings = read_settings()
+    logs.configure(settings, at_least="warning")
+    with ground(url) as where, terminal.progress() as bars:
+        bar = bars.add_task("one at a time", total=jobs)
+        found = terminal.run(
+            starting.measure(where, settings, jobs, tell=lambda n: bars.advance(bar, n))
+        )
+        name = machine(where)
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+    seen = {
+        which: {p: starting.percentile(spent, share) for p, share in shares.items()}
+        for which, spent in (("fromCommit", found.from_commit), ("fromCall", found.from_call))
+    }
+    if json:
+        terminal.answer_json({"machine": name, "jobs": jobs} | seen)
+        return
+    terminal.note(name)
+    terminal.table(
+        ("a handler starts, ms after", *shares),
+        [
+            (what, *(f"{spent:.1f}" for spent in seen[which].values()))
+            for what, which in (("the commit", "fromCommit"), ("the call", "fromCall"))
         ],
     )
