@@ -210,3 +210,20 @@ async def test_batches_of_every_size(db, person, size, spread):
     assert len({o.id for o in outcomes}) == size
     leases = await queue.claim(db, worker="worker:a", kinds=["story"], limit=size)
     assert len(leases) == size
+
+
+WRITTEN_AND_EAGER = """
+    select t.schemaname || '.' || t.relname
+    from pg_stat_user_tables t join pg_class c on c.oid = t.relid
+    where t.schemaname in ('ledger', 'queue', 'outbox', 'audit', 'idempotency')
+      and t.n_tup_ins + t.n_tup_upd + t.n_tup_del >= 12
+      and not coalesce(c.reloptions::text, '') like '%autovacuum_analyze_threshold%'
+"""
+
+
+async def test_what_hot_verbs_write_is_not_sampled_at_every_turn(db, owner, person):
+    """Their plans need no statistics, and a tenth of new rows comes together in a moment."""
+    await _round(db, person, "a")
+    await _flush(db)
+    eager = [table for (table,) in await (await owner.execute(WRITTEN_AND_EAGER)).fetchall()]
+    assert eager == []
