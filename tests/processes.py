@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 TESTS = Path(__file__).parent
@@ -27,6 +28,16 @@ async def until(condition: Callable[[], object], within: float = 20, what: str =
             return
         assert time.monotonic() < end, f"not within {within} s: {what or condition}"
         await asyncio.sleep(0.02)
+
+
+async def somebody_waits(owner: psycopg.AsyncConnection) -> bool:
+    """Whether a statement in this database waits for a lock."""
+    waiting = await owner.execute(
+        "select count(*) > 0 from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    [(found,)] = await waiting.fetchall()
+    return bool(found)
 
 
 def url_of(conninfo: str) -> str:

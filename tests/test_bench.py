@@ -53,6 +53,4 @@ def test_a_start_is_told_from_the_call_and_from_its_commit(owner_url, app_url):
         call - commit > 0 for call, commit in zip(found.from_call, found.from_commit, strict=True)
     )
     # The worker was told, it did not find the job by looking again.
-    assert start.percentile(found.from_commit, 0.5) < Settings.read({}).poll_seconds * 1000 / 2
-    assert start.percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 3.0
-    assert start.percentile([1.0, 2.0], 1.0) == 2.0
+    assert statistics.median(found.from_commit) < Settings.read({}).poll_seconds * 1000 / 2

@@ -9,12 +9,7 @@ import pytest
 from holdfast.errors import HoldFinished
 from holdfast.kernel import ledger
 from holdfast.postgres.pool import Database
-from processes import until
-
-BLOCKED = """
-    select count(*) > 0 from pg_stat_activity
-    where datname = current_database() and wait_event_type = 'Lock'
-"""
+from processes import somebody_waits, until
 
 
 @pytest.fixture
@@ -24,11 +19,6 @@ async def hold(db: Database, new_account) -> tuple[UUID, UUID]:
         db, account_id=account, amount=75, ttl=60, cause="picture", key="picture"
     )
     return account, made.id
-
-
-async def _one(owner: psycopg.AsyncConnection, statement: str) -> object:
-    row = await (await owner.execute(statement)).fetchone()
-    return row and row[0]
 
 
 async def _wallet(db: Database, account: UUID) -> tuple[int, int]:
@@ -41,7 +31,7 @@ async def test_a_capture_that_waits_past_the_end_finds_the_hold_expired(db, owne
     async with await psycopg.AsyncConnection.connect(owner_url) as other:
         await other.execute("select from ledger.wallet for update")
         late = asyncio.create_task(ledger.capture(db, hold_id=made, amount=75))
-        await until(lambda: _one(owner, BLOCKED), what="the capture waits")
+        await until(lambda: somebody_waits(owner), what="the capture waits")
         await owner.execute("update kernel.clock set shift = '61 seconds'")
         await other.rollback()
     with pytest.raises(HoldFinished) as refused:
@@ -59,7 +49,7 @@ async def test_an_expiry_that_waits_for_a_capture_finds_it_captured(
         await owner.execute("update kernel.clock set shift = '61 seconds'")
         assert await ledger.sweep(db) == 0, "the sweeper waits for nobody"
         expiring = asyncio.create_task(ledger.charge(db, account_id=account, amount=5, key="c"))
-        await until(lambda: _one(owner, BLOCKED), what="the verb that expires what is due waits")
+        await until(lambda: somebody_waits(owner), what="the verb that expires what is due waits")
         await other.commit()
     await expiring
     assert (await ledger.hold_of(db, hold_id=made)).status == "CAPTURED"

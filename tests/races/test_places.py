@@ -9,12 +9,7 @@ import pytest
 from holdfast.kernel import ledger, queue, verify
 from holdfast.postgres.pool import Database
 from holdfast.systems import stories
-from processes import until
-
-BLOCKED = """
-    select count(*) > 0 from pg_stat_activity
-    where datname = current_database() and wait_event_type = 'Lock'
-"""
+from processes import somebody_waits, until
 
 
 @pytest.fixture
@@ -51,7 +46,7 @@ async def test_a_finish_that_waits_for_a_heartbeat_finishes_the_row_where_it_is_
         late = asyncio.create_task(
             queue.finish(db, job_id=lease.id, token=lease.token, result={"text": "x"})
         )
-        await until(lambda: _one(owner, BLOCKED), what="the finish waits")
+        await until(lambda: somebody_waits(owner), what="the finish waits")
         await other.commit()
     assert (await late).status == "completed"
     assert await _one(owner, "select count(*) from queue.job_ready where id = %s", lease.id) == 0
@@ -64,7 +59,7 @@ async def test_a_charge_that_waits_for_another_charges_what_is_left_then(
     async with await psycopg.AsyncConnection.connect(app_url) as other:
         await ledger.charge(other, account_id=person, amount=30, key="first")
         late = asyncio.create_task(ledger.charge(db, account_id=person, amount=60, key="second"))
-        await until(lambda: _one(owner, BLOCKED), what="the charge waits")
+        await until(lambda: somebody_waits(owner), what="the charge waits")
         await other.commit()
     await late
     assert (await ledger.wallet_of(db, account_id=person)).balance == 10

@@ -35,33 +35,27 @@ class Starts:
     from_commit: list[float]
 
 
-def percentile(ordered: list[float], share: float) -> float:
-    """Return the value below which `share` (0 to 1) of an ordered list lies."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
 async def measure(
     ground: Ground, settings: Settings, jobs: int, tell: Tell | None = None
 ) -> Starts:
     """Submit `jobs` one at a time to an idle worker; raises TimeoutError where one never starts."""
-    started: dict[int, asyncio.Future[float]] = {}
+    started = asyncio.Queue[float]()
 
-    async def handler(attempt: Attempt) -> dict[str, object]:
-        started[attempt.payload["n"]].set_result(time.perf_counter())
+    async def handler(_: Attempt) -> dict[str, object]:
+        started.put_nowait(time.perf_counter())
         return {}
 
     [payer] = await people(ground.owner_url, 1)
     calls, commits = [], []
     async with await ground.open(most=1) as db, _worker(ground, settings, handler):
-        for n in range(jobs):
+        for _ in range(jobs):
             await asyncio.sleep(random.uniform(*_PAUSE))
-            started[n] = asyncio.get_running_loop().create_future()
-            job = {"account_id": payer, "kind": KIND, "payload": {"n": n}, "price": 1,
+            job = {"account_id": payer, "kind": KIND, "payload": {}, "price": 1,
                    "key": uuid4().hex}  # fmt: skip
             called = time.perf_counter()
             await queue.submit(db, [job])
             answered = time.perf_counter()
-            start = await asyncio.wait_for(started[n], _PATIENCE)
+            start = await asyncio.wait_for(started.get(), _PATIENCE)
             calls.append((start - called) * 1000)
             commits.append((start - answered) * 1000)
             if tell:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import platform
+import statistics
 from typing import Annotated, Any
 
 import psycopg
@@ -238,17 +239,18 @@ def start(
             starting.measure(where, settings, jobs, tell=lambda n: bars.advance(bar, n))
         )
         name = machine(where)
-    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-    seen = {
-        which: {p: starting.percentile(spent, share) for p, share in shares.items()}
-        for which, spent in (("fromCommit", found.from_commit), ("fromCall", found.from_call))
+    centiles = {
+        "fromCommit": statistics.quantiles(found.from_commit, n=100),
+        "fromCall": statistics.quantiles(found.from_call, n=100),
     }
+    shown = (50, 90, 99)
+    seen = {which: {f"p{n}": of[n - 1] for n in shown} for which, of in centiles.items()}
     if json:
         terminal.answer_json({"machine": name, "jobs": jobs} | seen)
         return
     terminal.note(name)
     terminal.table(
-        ("a handler starts, ms after", *shares),
+        ("a handler starts, ms after", *(f"p{n}" for n in shown)),
         [
             (what, *(f"{spent:.1f}" for spent in seen[which].values()))
             for what, which in (("the commit", "fromCommit"), ("the call", "fromCall"))

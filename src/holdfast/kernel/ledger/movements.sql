@@ -61,6 +61,7 @@ create function ledger._charge(
 language plpgsql as $$
 #variable_conflict use_variable
 declare
+    plain   record;
     p       record;
     m       record;
     n       int := 0;           -- wallets touched
@@ -74,9 +75,9 @@ declare
     e_ord   int[]; e_balance bigint[]; e_held bigint[]; e_lots jsonb[];
 begin
     if 'fresh' = all (codes) and 0 < all (amounts) then
-        p := ledger._charge_plain(accounts, asset, amounts, ids, causes, request_ids, at);
-        if p.codes is not null then
-            codes := p.codes; seqs := p.seqs; frees := p.frees;
+        plain := ledger._charge_plain(accounts, asset, amounts, ids, causes, request_ids, at);
+        if plain.codes is not null then
+            codes := plain.codes; seqs := plain.seqs; frees := plain.frees;
             return;
         end if;
     end if;
