@@ -135,51 +135,54 @@ create function ledger._charge_plain(
     out codes text[], out seqs bigint[], out frees bigint[])
 language plpgsql as $$
 #variable_conflict use_variable
-declare
-    places tid[];   -- of the wallets, which are locked
-    lots   uuid[];
 begin
-    -- In order said aloud: anything that sorts (a count of distinct ones, say) would change it.
-    select array_agg(case when w.balance < u.amount then 'insufficient_tokens' else 'ok' end
-                     order by u.ord),
-           array_agg(w.seq + 1 order by u.ord), array_agg(w.balance order by u.ord),
-           array_agg(w.ctid order by u.ord), array_agg(l.id order by u.ord)
-    into codes, seqs, frees, places, lots
-    from unnest(accounts, amounts) with ordinality as u(account, amount, ord)
-    cross join lateral (
-        select x.balance, x.seq, x.ctid from ledger.wallet x
-        where x.bucket = kernel.bucket_of(u.account) and x.account_id = u.account
-          and x.asset = asset and x.held = 0
-        offset 0) w
-    cross join lateral (
-        select x.id, x.expires_at <= at as due from ledger.lot x
-        where x.bucket = kernel.bucket_of(u.account) and x.account_id = u.account
-          and x.asset = asset and x.open
-        offset 0) l
-    having count(*) = cardinality(accounts) and bool_or(l.due) is not true
-       and count(distinct u.ord) = cardinality(accounts)    -- one lot each, not two and none
-       and cardinality(accounts) = (select count(distinct a) from unnest(accounts) a);
-    if codes is null then
-        return;
-    end if;
-    with m as materialized (
-        select u.*, kernel.bucket_of(u.account) as bucket, asset as asset
-        from unnest(accounts, amounts, ids, causes, request_ids, codes, seqs, frees, places,
-                    lots)
-             as u(account, amount, id, cause, request_id, code, seq, free, place, lot)
-        where u.code = 'ok'),
+    -- Wallets and their lots are looked up once; then they are where they were, because the wallet
+    -- is locked and nobody changes a lot without its wallet. The offsets keep each look a probe.
+    with seen as materialized (
+        select u.*, kernel.bucket_of(u.account) as bucket, w.balance, w.seq, w.place,
+               l.id as lot, l.place as lot_place, l.due,
+               w.balance >= u.amount as passes
+        from unnest(accounts, amounts, ids, causes, request_ids) with ordinality
+             as u(account, amount, id, cause, request_id, ord)
+        cross join lateral (
+            select x.balance, x.seq + 1 as seq, x.ctid as place from ledger.wallet x
+            where x.bucket = kernel.bucket_of(u.account) and x.account_id = u.account
+              and x.asset = asset and x.held = 0
+            offset 0) w
+        cross join lateral (
+            select x.id, x.ctid as place, x.expires_at <= at as due from ledger.lot x
+            where x.bucket = kernel.bucket_of(u.account) and x.account_id = u.account
+              and x.asset = asset and x.open
+            offset 0) l),
+    judged as materialized (
+        -- In order said aloud: what sorts (a count of distinct ones, say) would change it.
+        select array_agg(case when s.passes then 'ok' else 'insufficient_tokens' end
+                         order by s.ord) as codes,
+               array_agg(s.seq order by s.ord) as seqs,
+               array_agg(s.balance order by s.ord) as frees
+        from seen s
+        having count(*) = cardinality(accounts) and bool_or(s.due) is not true
+           and count(distinct s.ord) = cardinality(accounts)    -- one lot each, not two and none
+           and cardinality(accounts) = (select count(distinct a) from unnest(accounts) a)),
     paid as (
-        update ledger.wallet w set balance = m.free - m.amount, seq = m.seq from m
+        update ledger.wallet w set balance = m.balance - m.amount, seq = m.seq
+        from (select s.bucket, s.place, s.balance, s.amount, s.seq from judged, seen s
+              where s.passes offset 0) m
         where w.bucket = m.bucket and w.ctid = m.place),
     burned as (
         update ledger.lot l
-        set remaining = l.remaining - m.amount, open = l.remaining > m.amount from m
-        where l.bucket = m.bucket and l.id = m.lot)
-    insert into ledger.entry (bucket, account_id, asset, seq, id, kind, amount, balance_after,
-                              held_after, contra, cause, lots, request_id, at)
-    select m.bucket, m.account, m.asset, m.seq, m.id, 'charge', -m.amount, m.free - m.amount, 0,
-           'revenue', m.cause, jsonb_build_object(m.lot, -m.amount), m.request_id, at
-    from m;
+        set remaining = l.remaining - m.amount, open = l.remaining > m.amount
+        from (select s.bucket, s.lot_place, s.amount from judged, seen s
+              where s.passes offset 0) m
+        where l.bucket = m.bucket and l.ctid = m.lot_place),
+    written as (
+        insert into ledger.entry (bucket, account_id, asset, seq, id, kind, amount, balance_after,
+                                  held_after, contra, cause, lots, request_id, at)
+        select s.bucket, s.account, asset, s.seq, s.id, 'charge', -s.amount,
+               s.balance - s.amount, 0, 'revenue', s.cause,
+               jsonb_build_object(s.lot, -s.amount), s.request_id, at
+        from judged, seen s where s.passes)
+    select j.codes, j.seqs, j.frees into codes, seqs, frees from judged j;
 end $$;
 
 -- What locked wallets hold now, by account: wallets with their figures, and their open lots, each

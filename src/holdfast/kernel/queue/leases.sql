@@ -89,7 +89,8 @@ begin
                                    moment + make_interval(secs => k.deadline_seconds)),
             due_at = moment + make_interval(secs => k.lease_seconds)
         from counted p where r.bucket = p.bucket and r.ctid = p.place
-        returning r.*),
+        returning r.bucket, r.id, r.attempt, r.token, r.due_at, r.deadline_at, r.priority,
+                  r.run_at, r.metered),
     moved as (
         update queue.job j
         set status = 'processing', attempt = l.attempt, version = j.version + 1,
