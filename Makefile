@@ -14,7 +14,7 @@ key = $(shell cat requirements/$(1).txt pyproject.toml | cksum | tr ' ' -)-$(she
 RUN := $(VENV)/ready-run-$(call key,run)
 DEV := $(VENV)/ready-dev-$(call key,dev)
 
-.PHONY: help setup run test lint bench chaos pg15 lock docs clean
+.PHONY: help setup run test lint bench peers chaos pg15 lock docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -36,6 +36,14 @@ lint: $(DEV)  ## ruff, mypy and import-linter
 bench: $(DEV)  ## the figures of the docs, on this machine
 	@$(BIN)/holdfast bench $(ARGS)
 
+# Nothing of Holdfast needs them: a Python of their own, and node_modules where there is Node.js.
+peers: $(DEV)  ## Holdfast beside other queues on this machine (ARGS=--rounds 3 …)
+	@test -x .peers/bin/python || $(BIN)/python -m venv .peers
+	@.peers/bin/python -m pip install -qq --disable-pip-version-check --require-hashes \
+	  -r bench/peers/requirements.txt
+	@! command -v npm >/dev/null || npm ci --silent --prefix bench/peers
+	@$(BIN)/python bench/peers/run.py $(ARGS)
+
 chaos: $(DEV)  ## kill, stop and starve real processes, then verify (minutes)
 	@HOLDFAST_TEST_CHAOS_SECONDS=120 $(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
@@ -51,11 +59,12 @@ lock: $(DEV)  ## choose versions again (UPGRADE=--upgrade for the newest)
 	@$(BIN)/uv pip compile pyproject.toml $(LOCK) --group build -o requirements/run.txt
 	@$(BIN)/uv pip compile pyproject.toml $(LOCK) --group dev --all-extras \
 	  -c requirements/run.txt -o requirements/dev.txt
+	@$(BIN)/uv pip compile bench/peers/requirements.in $(LOCK) -o bench/peers/requirements.txt
 LOCK = --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links $(UPGRADE)
 
 clean:  ## remove what was made here
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .peers bench/peers/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(DEV): INSTALL := dev
 $(RUN): INSTALL := run

@@ -11,11 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "holdfast"
 _MADE_HERE = {
-    ".git", ".venv", "__pycache__", "build", "dist", "node_modules", ".hypothesis",
+    ".git", ".venv", ".peers", "__pycache__", "build", "dist", "node_modules", ".hypothesis",
     ".import_linter_cache", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".schemathesis",
 }  # fmt: skip
-_TEXT = {".py", ".sql", ".md", ".toml", ".po", ".html", ".css", ".js", ".sh", ".yaml", ".yml",
-         ".json", ".txt", ".ini", ".svg", ""}  # fmt: skip
+_TEXT = {".py", ".sql", ".md", ".toml", ".po", ".html", ".css", ".js", ".mjs", ".sh", ".yaml",
+         ".yml", ".json", ".txt", ".ini", ".svg", ""}  # fmt: skip
 
 
 @dataclass(frozen=True)

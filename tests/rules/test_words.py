@@ -66,8 +66,10 @@ def test_no_file_names_a_machine_or_an_index():
 
 
 def test_the_locks_name_no_host():
-    for path in (ROOT / "requirements").glob("*.txt"):
+    peers = ROOT / "bench" / "peers"
+    for path in [*(ROOT / "requirements").glob("*.txt"), peers / "requirements.txt"]:
         assert not re.search(r"https?:|file:|git\+|^-|@ ", path.read_text(), re.MULTILINE), path
+    assert '"resolved"' not in (peers / "package-lock.json").read_text()
 
 
 def test_the_package_prints_only_through_the_terminal_of_the_cli():

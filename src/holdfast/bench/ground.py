@@ -25,6 +25,11 @@ class Ground:
     owner_url: str
     app_url: str
 
+    @classmethod
+    def at(cls, owner_url: str) -> "Ground":
+        """Name the database of `owner_url`; the application's role is the owner's to take."""
+        return cls(owner_url, make_conninfo(owner_url, options=f"-c role={APPLICATION}"))
+
     async def open(self, *, combining: bool = False, most: int = 10) -> Database:
         """Open a pool as the application's role."""
         return await Database.open(
@@ -33,23 +38,37 @@ class Ground:
 
 
 @contextlib.contextmanager
-def ground(server_url: str | None = None) -> Iterator[Ground]:
-    """Lend a fresh database on `server_url` (a role that may create databases), or embedded.
+def server(url: str | None = None) -> Iterator[str]:
+    """Lend `url` itself, or an embedded server of its own.
 
     The embedded server is durable: what is measured includes waiting for the disk.
     """
-    with contextlib.ExitStack() as stack:
-        if server_url is None:
-            home = Path(stack.enter_context(TemporaryDirectory(prefix="holdfast-bench-")))
-            # As the superuser: an autovacuum worker in the way of the drop is his to end.
-            server_url = stack.enter_context(EmbeddedServer(home)).url()
-        name = f"holdfast_bench_{os.getpid()}_{uuid4().hex[:8]}"
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        stack.callback(_drop, server_url, name)
-        owner_url = make_conninfo(server_url, dbname=name)
-        install(owner_url)
-        yield Ground(owner_url, make_conninfo(owner_url, options=f"-c role={APPLICATION}"))
+    if url is not None:
+        yield url
+        return
+    with TemporaryDirectory(prefix="holdfast-bench-") as home, EmbeddedServer(Path(home)) as own:
+        yield own.url()  # as the superuser: an autovacuum worker in the way of a drop is his to end
+
+
+@contextlib.contextmanager
+def database(server_url: str) -> Iterator[str]:
+    """Lend the name of a fresh database, dropped afterwards."""
+    name = f"holdfast_bench_{os.getpid()}_{uuid4().hex[:8]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    try:
+        yield name
+    finally:
+        _drop(server_url, name)
+
+
+@contextlib.contextmanager
+def ground(server_url: str | None = None) -> Iterator[Ground]:
+    """Lend a fresh database with the schema, on `server_url` (may create databases) or embedded."""
+    with server(server_url) as url, database(url) as name:
+        lent = Ground.at(make_conninfo(url, dbname=name))
+        install(lent.owner_url)
+        yield lent
 
 
 def _drop(server_url: str, name: str) -> None:
