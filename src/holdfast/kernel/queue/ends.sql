@@ -28,6 +28,10 @@ begin
         perform queue._after_finish(held.ids, held.places, held.accounts, held.kinds, held.workers,
                                     held.idle, moment);
     end if;
+    if 'ok' = all (codes) then
+        return query select n, 'ok', 'completed' from generate_series(1, cardinality(codes)) n;
+        return;
+    end if;
     return query
     select u.ord::int, coalesce(u.code, l.code, 'not_found'),
            case u.code when 'ok' then 'completed' else l.status end

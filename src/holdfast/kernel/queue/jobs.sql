@@ -66,6 +66,12 @@ begin
                                 charged.codes, held.idle, moment);
         perform queue._wake();
     end if;
+    if 'ok' = all (charged.codes) then          -- no replay, no twin, nobody refused
+        return query
+        select x.ord::int, 'ok', x.id, x.price, x.price, x.free, false, moment
+        from unnest(made.ids, prices, charged.frees) with ordinality as x(id, price, free, ord);
+        return;
+    end if;
     return query
     select x.ord::int, case x.final when 'replay' then 'ok' else x.final end,
            case x.final when 'ok' then made.ids[x.at_ord] else was.id end,
@@ -172,7 +178,7 @@ begin
            moment + make_interval(secs => m.queue_deadline_seconds)
     from m;
     get diagnostics enqueued = row_count;
-    if enqueued <> (select count(*) from unnest(codes) c where c = 'ok') then
+    if enqueued <> cardinality(array_positions(codes, 'ok')) then
         perform queue._require_kinds(kinds);
     end if;
 end $$;
