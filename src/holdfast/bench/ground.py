@@ -77,7 +77,7 @@ def _drop(server_url: str, name: str) -> None:
 
 
 async def people(owner_url: str, count: int, crystals: int = 10**12) -> list[UUID]:
-    """Make accounts that can pay for a whole measurement."""
+    """Make accounts that can pay for a whole measurement from one lot: the bonus is spent."""
     async with await psycopg.AsyncConnection.connect(owner_url, autocommit=True) as owner:
         made = await owner.execute(
             """with ids as (select kernel.new_id((n %% 256)::smallint) as id
@@ -87,6 +87,15 @@ async def people(owner_url: str, count: int, crystals: int = 10**12) -> list[UUI
             [count],
         )
         ids = [row[0] for row in await made.fetchall()]
+        await owner.execute(
+            """select c.* from (
+                   select array_agg(w.account_id) as ids, array_agg(w.balance) as all_of_it,
+                          array_agg('bonus'::text) as keys, array_agg(null::text) as nothing
+                   from ledger.wallet w where w.account_id = any (%s) and w.balance > 0) w
+               cross join lateral ledger.charge(w.ids, w.all_of_it, w.keys, w.keys, w.nothing) c
+               where w.ids is not null""",
+            [ids],
+        )
         await owner.execute(
             "select ledger.grant(i, %s, 'bought', 'bench') from unnest(%s) i", [crystals, ids]
         )
