@@ -9,6 +9,8 @@ import pytest
 from holdfast.errors import IdempotencyKeyReused, InsufficientTokens, NotFound
 from holdfast.kernel import ledger, queue
 from holdfast.kernel.prelude import bucket_of, new_id
+from holdfast.kernel.queue.jobs import SUBMIT
+from holdfast.postgres.call import call
 from holdfast.postgres.pool import Database
 from holdfast.systems import accounts, stories
 
@@ -47,6 +49,32 @@ async def test_same_key_same_job_other_payload_refused(db, person):
     with pytest.raises(IdempotencyKeyReused):
         await stories.generate(db, account_id=person, prompt="a bear", key="k1")
     assert (await ledger.wallet_of(db, account_id=person)).balance == 50
+
+
+async def test_who_passed_is_told_the_same_whether_all_passed_or_not(db, person, new_account):
+    people = [person, await new_account(), await new_account()]
+
+    async def ask(prices: list[int], key: str) -> list[tuple[object, ...]]:
+        members = [
+            {"accounts": who, "kinds": "story", "payloads": "{}", "prices": price, "keys": key,
+             "retry_ofs": None, "request_ids": None}
+            for who, price in zip(people, prices, strict=True)
+        ]  # fmt: skip
+        rows = await call(db, SUBMIT.sql, SUBMIT.arguments(members, wait=True))
+        assert len({row["at"] for row in rows}) == 1
+        for row, who in zip(rows, people, strict=True):
+            assert (row["job_id"] is not None) == (row["code"] == "ok")
+            assert row["job_id"] is None or bucket_of(row["job_id"]) == bucket_of(who)
+        told = ("ord", "code", "price", "needed", "available", "replayed")
+        return [tuple(row[name] for name in told) for row in rows]
+
+    all_passed = [(n, "ok", price, price, 100, False) for n, price in ((1, 10), (2, 20), (3, 30))]
+    assert await ask([10, 20, 30], "all") == all_passed
+    assert await ask([15, 25, 500], "two") == [
+        (1, "ok", 15, 15, 90, False),
+        (2, "ok", 25, 25, 80, False),
+        (3, "insufficient_tokens", 500, 500, 70, False),
+    ]
 
 
 async def test_a_replay_tells_the_price_that_was_paid(db, owner, person):
