@@ -41,7 +41,8 @@ peers: $(DEV)  ## Holdfast beside other queues on this machine (ARGS=--rounds 3 
 	@test -x .peers/bin/python || $(BIN)/python -m venv .peers
 	@.peers/bin/python -m pip install -qq --disable-pip-version-check --require-hashes \
 	  -r bench/peers/requirements.txt
-	@! command -v npm >/dev/null || npm ci --silent --prefix bench/peers
+	@! command -v npm >/dev/null || npm ci --silent --prefix bench/peers \
+	  || echo "npm could not install the queues of Node.js" >&2
 	@$(BIN)/python bench/peers/run.py $(ARGS)
 
 chaos: $(DEV)  ## kill, stop and starve real processes, then verify (minutes)
