@@ -8,10 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 TESTS = Path(__file__).parent
 SOURCES = TESTS.parent / "src"
@@ -38,15 +36,6 @@ async def somebody_waits(owner: psycopg.AsyncConnection) -> bool:
     )
     [(found,)] = await waiting.fetchall()
     return bool(found)
-
-
-def url_of(conninfo: str) -> str:
-    """The same address as a URL, as settings want it."""
-    given = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
-    user, database = quote(given.pop("user", "")), quote(given.pop("dbname", ""))
-    password = given.pop("password", "")
-    who = f"{user}:{quote(password)}" if password else user
-    return f"postgresql://{who}@/{database}?{urlencode(given, quote_via=quote)}"
 
 
 class Process:

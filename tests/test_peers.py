@@ -12,6 +12,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from holdfast.bench.lifecycle import Rates
+from holdfast.postgres.conninfo import as_url
+
 HERE = Path(__file__).parents[1] / "bench" / "peers"
 
 
@@ -29,8 +32,8 @@ def peers() -> ModuleType:
 def test_the_ratio_is_that_of_each_round_not_of_the_medians(peers):
     found = peers.summary(
         {
-            "holdfast": peers.Rates([200, 400, 600], [200, 400, 600]),
-            "other": peers.Rates([100, 400, 100], [100, 400, 100]),
+            "holdfast": [Rates(200, 200), Rates(400, 400), Rates(600, 600)],
+            "other": [Rates(100, 100), Rates(400, 400), Rates(100, 100)],
         }
     )
     assert found["holdfast"]["holdfast"] == 1
@@ -39,8 +42,9 @@ def test_the_ratio_is_that_of_each_round_not_of_the_medians(peers):
     assert found["other"]["holdfast"] == 2  # of 2, 1 and 6
 
 
-def test_every_driver_reads_the_same_address(peers):
-    written = peers.locator("host='/tmp/a b' port=5433 user=o'neill password='p@ss/w'", "a_bench")
+def test_every_driver_reads_the_same_address():
+    given = "host='/tmp/a b' port=5433 user=o'neill password='p@ss/w' dbname=a_bench"
+    written = as_url(given)
     assert written.startswith("postgresql://o%27neill:p%40ss%2Fw@/a_bench?")
     assert conninfo_to_dict(written) == {
         "host": "/tmp/a b", "port": "5433", "user": "o'neill", "password": "p@ss/w",

@@ -1,5 +1,6 @@
 """pgqueuer as its own benchmark runs it: asyncpg, uvloop, batches, two managers that drain."""
 
+import asyncio
 import os
 from datetime import timedelta
 
@@ -27,22 +28,19 @@ async def main() -> None:
         await in_batches(jobs, BATCH, [sender(on) for on in queries])
 
     async def work(jobs: int) -> None:
-        await in_batches(2, 1, [manager(connection) for connection in connections])
+        await asyncio.gather(*(drain(connection) for connection in connections))
 
-    def manager(connection):
+    async def drain(connection) -> None:
         queue = PgQueuer(AsyncpgDriver(connection))
 
         @queue.entrypoint("noop")
         async def noop(job: Job) -> None: ...
 
-        async def run(_: int) -> None:
-            await queue.qm.run(
-                dequeue_timeout=timedelta(seconds=1),
-                batch_size=BATCH,
-                mode=QueueExecutionMode.drain,
-            )
-
-        return run
+        await queue.qm.run(
+            dequeue_timeout=timedelta(seconds=1),
+            batch_size=BATCH,
+            mode=QueueExecutionMode.drain,
+        )
 
     await rounds(enqueue, work)
 

@@ -16,21 +16,22 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 from plot import draw
-from psycopg.conninfo import conninfo_to_dict
 
 from holdfast.bench.ground import Ground, database, server
+from holdfast.bench.lifecycle import Rates
 from holdfast.cli import terminal
 from holdfast.cli.bench import machine
+from holdfast.postgres.conninfo import as_url
 
 HERE = Path(__file__).parent
 PYTHON = HERE.parents[1] / ".peers" / "bin" / "python"
 WARM_UP = 2000  # jobs
-PATIENCE = 600  # seconds for a round
+PATIENCE = 600  # seconds for a peer to end
+Found = dict[str, list[Rates]]  # by name, one a round
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +66,12 @@ PEERS = (
 )
 
 
-@dataclass(slots=True)
-class Rates:
-    """Jobs per second of every round."""
-
-    enqueued: list[float] = field(default_factory=list)
-    processed: list[float] = field(default_factory=list)
-
-    @property
-    def whole(self) -> list[float]:
-        both = zip(self.enqueued, self.processed, strict=True)
-        return [1 / (1 / enqueued + 1 / processed) for enqueued, processed in both]
-
-
-def locator(server_url: str, name: str) -> str:
-    """Write the address of a database as every driver reads it."""
-    at = conninfo_to_dict(server_url)
-    who = quote(str(at.pop("user", "")), safe="")
-    if word := at.pop("password", None):
-        who += ":" + quote(str(word), safe="")
-    at.pop("dbname", None)
-    return f"postgresql://{who}@/{quote(name, safe='')}?{urlencode(at, quote_via=quote)}"
-
-
 @contextlib.contextmanager
 def running(peer: Peer, server_url: str) -> Iterator[subprocess.Popen[str]]:
     """Start a peer on a database of its own; it ends when its pipe is closed."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with database(server_url) as name:
-        environment = os.environ | {"DATABASE_URL": locator(server_url, name)}
+    with database(server_url) as owner_url:
+        environment = os.environ | {"DATABASE_URL": as_url(owner_url)}
         with subprocess.Popen(peer.command, env=environment, **pipes) as process:
             try:
                 yield process
@@ -104,8 +82,8 @@ def running(peer: Peer, server_url: str) -> Iterator[subprocess.Popen[str]]:
                     process.stdin.close()
 
 
-def ask(peer: Peer, process: subprocess.Popen[str], jobs: int) -> tuple[float, float]:
-    """Have a peer enqueue and process `jobs`; returns both rates."""
+def ask(peer: Peer, process: subprocess.Popen[str], jobs: int) -> Rates:
+    """Have a peer enqueue and process `jobs`."""
     line = ""
     with contextlib.suppress(BrokenPipeError):
         print(jobs, file=process.stdin, flush=True)
@@ -113,36 +91,36 @@ def ask(peer: Peer, process: subprocess.Popen[str], jobs: int) -> tuple[float, f
     if not line:
         sys.exit(f"{peer.name} stopped with code {process.wait()}; what it said stands above.")
     took = json.loads(line)
-    return jobs / took["enqueue"], jobs / took["work"]
+    return Rates(jobs / took["enqueue"], jobs / took["work"])
 
 
-def measure(peers: list[Peer], jobs: int, rounds: int, server_url: str) -> dict[str, Rates]:
+def measure(peers: list[Peer], jobs: int, rounds: int, server_url: str) -> Found:
     """Turn the wheel: everybody once a round, each time after a warm-up that does not count."""
-    found = {peer.name: Rates() for peer in peers}
+    found: Found = {peer.name: [] for peer in peers}
     with terminal.progress() as bars:
         bar = bars.add_task("starting", total=len(peers) * rounds)
         for peer in peers * rounds:
             bars.update(bar, description=peer.name)
             with running(peer, server_url) as process:
                 ask(peer, process, int(WARM_UP * peer.share))
-                enqueued, processed = ask(peer, process, int(jobs * peer.share))
-            found[peer.name].enqueued.append(enqueued)
-            found[peer.name].processed.append(processed)
+                found[peer.name].append(ask(peer, process, int(jobs * peer.share)))
             bars.advance(bar)
     return found
 
 
-def summary(found: dict[str, Rates]) -> dict[str, dict[str, float]]:
+def summary(found: Found) -> dict[str, dict[str, float]]:
     """Medians of the rates, and of Holdfast's share of each peer in the same round."""
-    ours = found[HOLDFAST.name].whole
+    ours = found[HOLDFAST.name]
     return {
         name: {
-            "enqueued": statistics.median(rates.enqueued),
-            "processed": statistics.median(rates.processed),
-            "whole": statistics.median(rates.whole),
-            "holdfast": statistics.median(a / b for a, b in zip(ours, rates.whole, strict=True)),
+            "enqueued": statistics.median(theirs.enqueued for theirs in rounds),
+            "processed": statistics.median(theirs.processed for theirs in rounds),
+            "whole": statistics.median(theirs.whole for theirs in rounds),
+            "holdfast": statistics.median(
+                own.whole / theirs.whole for own, theirs in zip(ours, rounds, strict=True)
+            ),
         }
-        for name, rates in found.items()
+        for name, rounds in found.items()
     }
 
 

@@ -13,14 +13,15 @@ import jwt
 import pytest
 
 from holdfast.kernel import ledger, queue
+from holdfast.postgres.conninfo import as_url
 from holdfast.systems import accounts, stories
-from processes import SOURCES, Process, ran, url_of
+from processes import SOURCES, Process, ran
 
 
 @pytest.fixture
 def variables(app_url, owner_url, tmp_path) -> dict[str, str]:
     return {
-        "HOLDFAST_DATABASE_URL": url_of(app_url), "HOLDFAST_OWNER_URL": url_of(owner_url),
+        "HOLDFAST_DATABASE_URL": as_url(app_url), "HOLDFAST_OWNER_URL": as_url(owner_url),
         "HOLDFAST_HOME": str(tmp_path / "home"),
     }  # fmt: skip
 
@@ -125,7 +126,7 @@ async def test_doctor_tells_everything_but_secrets(run, app_url):
 
 
 async def test_a_database_without_schema_says_so_and_migrate_makes_it(run, empty_url):
-    there = {"HOLDFAST_DATABASE_URL": url_of(empty_url), "HOLDFAST_OWNER_URL": ""}
+    there = {"HOLDFAST_DATABASE_URL": as_url(empty_url), "HOLDFAST_OWNER_URL": ""}
     refused = await run("jobs", "list", **there)
     assert refused.code == 1
     assert "holdfast migrate" in refused.log

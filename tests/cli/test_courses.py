@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from holdfast.postgres.conninfo import as_url
 from holdfast.systems import accounts, courses
-from processes import ran, url_of
+from processes import ran
 
 TEXT = (
     "slug: pages\ntitle: {en: Pages, ru: Страницы}\ndays: [{steps: [{key: pen, title: A pen}]}]\n"
@@ -15,7 +16,7 @@ TEXT = (
 @pytest.fixture
 def run(app_url, owner_url, tmp_path):
     variables = {
-        "HOLDFAST_DATABASE_URL": url_of(app_url), "HOLDFAST_OWNER_URL": url_of(owner_url),
+        "HOLDFAST_DATABASE_URL": as_url(app_url), "HOLDFAST_OWNER_URL": as_url(owner_url),
         "HOLDFAST_HOME": str(tmp_path / "home"),
     }  # fmt: skip
 

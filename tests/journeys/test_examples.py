@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from holdfast.kernel import verify
-from processes import SOURCES, url_of
+from holdfast.postgres.conninfo import as_url
+from processes import SOURCES
 from rules.sources import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -33,8 +34,8 @@ def run(name: str, **variables: str) -> list[str]:
 @pytest.fixture
 def place(app_url, owner_url, tmp_path) -> dict[str, str]:
     return {
-        "HOLDFAST_DATABASE_URL": url_of(app_url),
-        "HOLDFAST_OWNER_URL": url_of(owner_url),
+        "HOLDFAST_DATABASE_URL": as_url(app_url),
+        "HOLDFAST_OWNER_URL": as_url(owner_url),
         "HOLDFAST_HOME": str(tmp_path),
     }
 

@@ -14,8 +14,9 @@ import pytest
 
 from holdfast.errors import InsufficientTokens
 from holdfast.kernel import ledger, queue, verify
+from holdfast.postgres.conninfo import as_url
 from holdfast.systems import stories
-from processes import SOURCES, Process, until, url_of
+from processes import SOURCES, Process, until
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ async def stage(bench, tmp_path, app_url, owner_url):
 
         async def worker(self, part: str, name: str = "", **variables: str) -> Process:
             given = {
-                "HOLDFAST_DATABASE_URL": url_of(app_url), "HOLDFAST_OWNER_URL": url_of(owner_url),
+                "HOLDFAST_DATABASE_URL": as_url(app_url), "HOLDFAST_OWNER_URL": as_url(owner_url),
                 "HOLDFAST_HOME": str(tmp_path / "home"), "HANDLER": part, "SIGNS": str(tmp_path),
                 "MINE": app_url, "HOLDFAST_SWEEP_SECONDS": "0.2", "HOLDFAST_POLL_SECONDS": "0.2",
                 "HOLDFAST_JOB_LEASE_SECONDS": "1", "HOLDFAST_JOB_BACKOFF_SECONDS": "0",

@@ -24,9 +24,10 @@ from tests import messages_api as api_of
 from tests.messages_api import MessagesApi, tale
 
 from holdfast.kernel import ledger, queue
+from holdfast.postgres.conninfo import as_url
 from holdfast.postgres.pool import Database
 from holdfast.systems import stories
-from processes import Process, ran, until, url_of
+from processes import Process, ran, until
 
 
 @dataclass
@@ -101,8 +102,8 @@ def errors(worker: Process) -> list[dict[str, Any]]:
 async def shop(db, owner, app_url, owner_url, new_account, tmp_path):
     async with MessagesApi() as api:
         env = {
-            "HOLDFAST_DATABASE_URL": url_of(app_url),
-            "HOLDFAST_OWNER_URL": url_of(owner_url),
+            "HOLDFAST_DATABASE_URL": as_url(app_url),
+            "HOLDFAST_OWNER_URL": as_url(owner_url),
             "HOLDFAST_HOME": str(tmp_path),
             "HOLDFAST_LOG_FORMAT": "json",
             "HOLDFAST_STORY_PROVIDER": "anthropic",

@@ -52,12 +52,12 @@ def server(url: str | None = None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def database(server_url: str) -> Iterator[str]:
-    """Lend the name of a fresh database, dropped afterwards."""
+    """Lend a fresh database, its owner's address, dropped afterwards."""
     name = f"holdfast_bench_{os.getpid()}_{uuid4().hex[:8]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     try:
-        yield name
+        yield make_conninfo(server_url, dbname=name)
     finally:
         _drop(server_url, name)
 
@@ -65,10 +65,9 @@ def database(server_url: str) -> Iterator[str]:
 @contextlib.contextmanager
 def ground(server_url: str | None = None) -> Iterator[Ground]:
     """Lend a fresh database with the schema, on `server_url` (may create databases) or embedded."""
-    with server(server_url) as url, database(url) as name:
-        lent = Ground.at(make_conninfo(url, dbname=name))
-        install(lent.owner_url)
-        yield lent
+    with server(server_url) as url, database(url) as owner_url:
+        install(owner_url)
+        yield Ground.at(owner_url)
 
 
 def _drop(server_url: str, name: str) -> None:
@@ -91,9 +90,10 @@ async def people(owner_url: str, count: int, crystals: int = 10**12) -> list[UUI
             """select c.* from (
                    select array_agg(w.account_id) as ids, array_agg(w.balance) as all_of_it,
                           array_agg('bonus'::text) as keys, array_agg(null::text) as nothing
-                   from ledger.wallet w where w.account_id = any (%s) and w.balance > 0) w
-               cross join lateral ledger.charge(w.ids, w.all_of_it, w.keys, w.keys, w.nothing) c
-               where w.ids is not null""",
+                   from ledger.wallet w
+                   where w.account_id = any (%s) and w.asset = 'crystal' and w.balance > 0
+                   having count(*) > 0) w
+               cross join lateral ledger.charge(w.ids, w.all_of_it, w.keys, w.keys, w.nothing) c""",
             [ids],
         )
         await owner.execute(

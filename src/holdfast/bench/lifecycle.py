@@ -53,7 +53,7 @@ def _member(account: UUID) -> dict[str, Any]:
 
 
 async def prepare(ground: Ground, db: Database, jobs: int) -> list[UUID]:
-    """Declare the kind and make the people who pay: one for twenty jobs, one a batch at least."""
+    """Declare the kind and make the payers: one for twenty jobs, nobody named twice a batch."""
     await queue.declare_kind(db, queue.Kind(stories.KIND, lease=300))
     return await people(ground.owner_url, max(CONNECTIONS * BATCH, jobs // 20))
 

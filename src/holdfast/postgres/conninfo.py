@@ -1,6 +1,7 @@
 """What every connection of ours asks of the server when it starts."""
 
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -56,6 +57,16 @@ def described(url: str) -> dict[str, str]:
         "database": str(given.get("dbname") or given.get("user") or ""),
         "user": str(given.get("user") or ""),
     }
+
+
+def as_url(address: str) -> str:
+    """Return the same address as a URL, which settings and every other driver read."""
+    at = {name: str(value) for name, value in conninfo_to_dict(address).items()}
+    user, password, database = (
+        quote(at.pop(name, ""), safe="") for name in ("user", "password", "dbname")
+    )
+    who = f"{user}:{password}" if password else user
+    return f"postgresql://{who}@/{database}?{urlencode(at, quote_via=quote)}"
 
 
 def _escape(value: str) -> str:
